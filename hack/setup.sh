@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# The Python environment .venv: what requirements/dev.txt locks, and this project, editable. Done once per lock.
+# usage: setup.sh
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+VENV=$REPO/.venv
+MINIMUM='import sys, ensurepip; sys.exit(sys.version_info < (3, 11))'
+
+stamp() {
+  { cat "$REPO/requirements/dev.txt" "$REPO/pyproject.toml"; echo "$REPO"; "$VENV/bin/python" --version; } 2>/dev/null | sha
+}
+# The system's own python first: its place in the PATH changes least. PYTHON chooses another.
+find_python() {
+  local candidate
+  for candidate in ${PYTHON:-} /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11; do
+    if "$candidate" -c "$MINIMUM" 2>/dev/null; then echo "$candidate"; return; fi
+  done
+  return 1
+}
+make_venv() {
+  local python
+  if ! python=$(find_python); then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+      say "installing python3-venv"
+      locked apt install_packages python3 python3-venv
+    fi
+    python=$(find_python) || die "no Python 3.11 or later with venv; install one (Debian: python3-venv) or set PYTHON"
+  fi
+  say "Python environment: making .venv with $("$python" --version)"
+  "$python" -m venv --clear "$VENV"
+}
+setup() {
+  local started=$SECONDS
+  [ "$(cat "$VENV/.stamp" 2>/dev/null)" != "$(stamp)" ] || return 0
+  "$VENV/bin/python" -m pip --version >/dev/null 2>&1 || make_venv
+  say "Python environment: installing what requirements/dev.txt locks"
+  local pip=("$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-warn-conflicts)
+  "${pip[@]}" --require-hashes -r "$REPO/requirements/dev.txt"
+  "${pip[@]}" --no-deps --no-build-isolation -e "$REPO"
+  stamp >"$VENV/.stamp"
+  say "Python environment: ready after $((SECONDS - started)) s"
+}
+locked setup setup
