@@ -1,0 +1,152 @@
+"""Every name that people and other programs may rely on: labels, annotations, environment variables.
+
+Each table maps a name to the sentence that `docs/reference.md` prints for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+GROUP: Final = "aupex.ai"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+KIND: Final = "AurenStack"
+PLURAL: Final = "aurenstacks"
+
+FIELD_MANAGER: Final = "auren-operator"
+REPLICAS_MANAGER: Final = "auren-replicas"
+SECRETS_MANAGER: Final = "auren-secrets"
+FIELD_MANAGERS: Final[Mapping[str, str]] = {
+    FIELD_MANAGER: "Owns every field of a child that the operator sets.",
+    REPLICAS_MANAGER: "Owns `spec.replicas`, so that an autoscaler can take it over without pods being lost.",
+    SECRETS_MANAGER: "Wrote the random data of a generated Secret, once, when it was made.",
+}
+
+LABEL_STACK: Final = "aupex.ai/stack"
+LABEL_NAME: Final = "app.kubernetes.io/name"
+LABEL_INSTANCE: Final = "app.kubernetes.io/instance"
+LABEL_COMPONENT: Final = "app.kubernetes.io/component"
+LABEL_PART_OF: Final = "app.kubernetes.io/part-of"
+LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+LABELS: Final[Mapping[str, str]] = {
+    LABEL_STACK: "The stack that an object belongs to; the operator watches only objects that carry it.",
+    LABEL_COMPONENT: "The component that an object belongs to, such as `kafka` or `neuros-advanced`; with "
+    f"`{LABEL_STACK}` it selects the component's pods.",
+    LABEL_INSTANCE: "The stack again, where common tools look for it.",
+    LABEL_NAME: "Always `auren`.",
+    LABEL_PART_OF: "Always `auren`.",
+    LABEL_MANAGED_BY: "Always `auren-operator`.",
+}
+
+ANNOTATION_SECRETS_HASH: Final = "aupex.ai/secrets-hash"
+ANNOTATION_CONFIG_HASH: Final = "aupex.ai/config-hash"
+ANNOTATION_CREATED_REPLICAS: Final = "aupex.ai/created-replicas"
+ANNOTATION_APPLIED_HASH: Final = "aupex.ai/applied-hash"
+ANNOTATIONS: Final[Mapping[str, str]] = {
+    ANNOTATION_SECRETS_HASH: "On a pod template: hash of the Secrets that the pod mounts, so that a rotated one "
+    "rolls the pods.",
+    ANNOTATION_CONFIG_HASH: "On a pod template: hash of the ConfigMaps that the pod mounts, so that a changed one "
+    "rolls the pods.",
+    ANNOTATION_CREATED_REPLICAS: "On a StatefulSet: the number of replicas it was created with, where that number "
+    "cannot change later (Kafka's quorum).",
+    ANNOTATION_APPLIED_HASH: "On a Deployment, StatefulSet or Job: hash of what the operator applied last, so that "
+    "after a restart it still tells an update of its own from somebody's edit.",
+}
+
+IMAGE_NEUROS: Final = "neuros-advanced"
+IMAGE_BIOMETRIC: Final = "biometric-production"
+IMAGE_BRIDGE: Final = "biometric-bridge"
+IMAGE_JOBS: Final = "jobs"
+IMAGE_KAFKA: Final = "kafka"
+IMAGE_TIMESCALEDB: Final = "timescaledb"
+IMAGE_REDIS: Final = "redis"
+IMAGE_CHROMADB: Final = "chromadb"
+
+ENV_VERSION: Final = "AUREN_VERSION"
+ENV_WATCH_NAMESPACES: Final = "AUREN_WATCH_NAMESPACES"
+ENV_LEASE_NAME: Final = "AUREN_LEASE_NAME"
+ENV_LEASE_SECONDS: Final = "AUREN_LEASE_SECONDS"
+IMAGE_ENV: Final[Mapping[str, str]] = {
+    IMAGE_NEUROS: "AUREN_IMAGE_NEUROS_ADVANCED",
+    IMAGE_BIOMETRIC: "AUREN_IMAGE_BIOMETRIC_PRODUCTION",
+    IMAGE_BRIDGE: "AUREN_IMAGE_BIOMETRIC_BRIDGE",
+    IMAGE_JOBS: "AUREN_IMAGE_JOBS",
+    IMAGE_KAFKA: "AUREN_IMAGE_KAFKA",
+    IMAGE_TIMESCALEDB: "AUREN_IMAGE_TIMESCALEDB",
+    IMAGE_REDIS: "AUREN_IMAGE_REDIS",
+    IMAGE_CHROMADB: "AUREN_IMAGE_CHROMADB",
+}
+"""Image key (as in `spec.images.overrides`) → the operator's environment variable that holds its reference."""
+
+ENV_STACK: Final = "AUREN_STACK"
+ENV_LOG_LEVEL: Final = "AUREN_LOG_LEVEL"
+ENV_HOST: Final = "AUREN_HOST"
+ENV_PORT: Final = "AUREN_PORT"
+ENV_METRICS_PORT: Final = "AUREN_METRICS_PORT"
+ENV_HEALTH_PORT: Final = "AUREN_HEALTH_PORT"
+ENV_SECRETS_DIR: Final = "AUREN_SECRETS_DIR"
+ENV_AUTH_ISSUER: Final = "AUREN_AUTH_ISSUER"
+ENV_AUTH_AUDIENCE: Final = "AUREN_AUTH_AUDIENCE"
+ENV_CORS_ORIGINS: Final = "AUREN_CORS_ORIGINS"
+ENV_KAFKA_BOOTSTRAP: Final = "AUREN_KAFKA_BOOTSTRAP"
+ENV_KAFKA_SECURITY: Final = "AUREN_KAFKA_SECURITY"
+ENV_KAFKA_MECHANISM: Final = "AUREN_KAFKA_MECHANISM"
+ENV_KAFKA_USERNAME: Final = "AUREN_KAFKA_USERNAME"
+ENV_KAFKA_PARTITIONS: Final = "AUREN_KAFKA_PARTITIONS"
+ENV_KAFKA_REPLICATION: Final = "AUREN_KAFKA_REPLICATION"
+ENV_DATABASE_HOST: Final = "AUREN_DATABASE_HOST"
+ENV_DATABASE_PORT: Final = "AUREN_DATABASE_PORT"
+ENV_DATABASE_NAME: Final = "AUREN_DATABASE_NAME"
+ENV_DATABASE_USER: Final = "AUREN_DATABASE_USER"
+ENV_DATABASE_POOL_SIZE: Final = "AUREN_DATABASE_POOL_SIZE"
+ENV_REDIS_HOST: Final = "AUREN_REDIS_HOST"
+ENV_REDIS_PORT: Final = "AUREN_REDIS_PORT"
+ENV_CHROMA_HOST: Final = "AUREN_CHROMA_HOST"
+ENV_CHROMA_PORT: Final = "AUREN_CHROMA_PORT"
+
+SECRETS_DIR: Final = "/run/auren/secrets"
+"""Where the services find their Secrets: one file per value, named like its setting in lower case."""
+
+OPERATOR_ENVIRONMENT: Final[Mapping[str, str]] = {
+    ENV_VERSION: "The AUREN release that the operator installs.",
+    ENV_WATCH_NAMESPACES: "Namespaces whose stacks it serves, separated by commas; empty is the whole cluster.",
+    ENV_LEASE_NAME: "Lease by which two replicas agree which of them works.",
+    ENV_LEASE_SECONDS: "Seconds that a Lease holds without renewal, 15 by default; its holder ends at two thirds.",
+    ENV_LOG_LEVEL: "Least level that is logged: `debug`, `info`, `warning` or `error`.",
+    ENV_METRICS_PORT: "Port of its metrics and probes.",
+    **{name: f"Image of `{key}`, where the stack does not override it." for key, name in IMAGE_ENV.items()},
+}
+
+RESERVED_ENVIRONMENT: Final[Mapping[str, str]] = {
+    ENV_STACK: "Name of the stack.",
+    ENV_HOST: "Address that the service listens on.",
+    ENV_PORT: "Port of the service's own API.",
+    ENV_METRICS_PORT: "Port of `/metrics`.",
+    ENV_HEALTH_PORT: "Port of the collector's health answers; it has no API of its own.",
+    ENV_SECRETS_DIR: "Directory of the mounted Secrets.",
+    ENV_AUTH_ISSUER: "Issuer that a token must name (`spec.auth.issuer`).",
+    ENV_AUTH_AUDIENCE: "Audience that a token must name (`spec.auth.audience`).",
+    ENV_KAFKA_BOOTSTRAP: "Kafka's addresses, separated by commas.",
+    ENV_KAFKA_SECURITY: "Kafka's security protocol.",
+    ENV_KAFKA_MECHANISM: "Kafka's SASL mechanism.",
+    ENV_KAFKA_USERNAME: "The service's own user at Kafka.",
+    ENV_KAFKA_PARTITIONS: "Partitions of the large topics (topics Job only).",
+    ENV_KAFKA_REPLICATION: "Copies of each partition (topics Job only).",
+    ENV_DATABASE_HOST: "Address of TimescaleDB.",
+    ENV_DATABASE_PORT: "Port of TimescaleDB.",
+    ENV_DATABASE_NAME: "Name of the database.",
+    ENV_DATABASE_USER: "The service's own role in the database.",
+    ENV_DATABASE_POOL_SIZE: "Most connections that one container opens to the database.",
+    ENV_REDIS_HOST: "Address of Redis.",
+    ENV_REDIS_PORT: "Port of Redis.",
+    ENV_CHROMA_HOST: "Address of Chroma.",
+    ENV_CHROMA_PORT: "Port of Chroma.",
+}
+"""Environment variables that the operator sets on a service; `spec.<service>.env` may not set them."""
+
+FREE_ENVIRONMENT: Final[Mapping[str, str]] = {
+    ENV_LOG_LEVEL: "Least level that is logged: `debug`, `info`, `warning` or `error`.",
+    ENV_CORS_ORIGINS: "Origins that browsers may call from, separated by commas; none by default.",
+}
+"""Environment variables that every service reads and that `spec.<service>.env` may set."""

@@ -1,0 +1,140 @@
+"""TimescaleDB: every measurement, and what follows from them. One StatefulSet, database `auren_production`.
+
+The administrator's password is set at every start from its Secret, before anyone can come in over the network; the
+services' roles, passwords and rights are made by the migrations Job.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from auren_operator.api import names
+from auren_operator.api.spec import Stack
+from auren_operator.components.timescaledb_files import CLIENTS, START, postgresql_conf
+from auren_operator.manifests.availability import disruption_budget
+from auren_operator.manifests.config import config_annotation, config_map, config_volume
+from auren_operator.manifests.images import TIMESCALEDB
+from auren_operator.manifests.meta import child_name, host
+from auren_operator.manifests.model import Built, Component, Facts, SecretSpec
+from auren_operator.manifests.network import TIMESCALEDB_PORT, network_policy, service
+from auren_operator.manifests.pods import Container, Plain, Probes, ask_command, ask_tcp, pod_template, scratch
+from auren_operator.manifests.secrets import have_secrets, secret_files, secrets_annotation
+from auren_operator.manifests.services import DATABASE_LOGIN, role
+from auren_operator.manifests.storage import claim_names, claim_template, quantity, shrink_notes, wanted_bytes
+from auren_operator.manifests.wiring import SECRETS_MOUNT, Wiring
+from auren_operator.manifests.workloads import service_account, stateful_set
+
+COMPONENT = Component(name="timescaledb", workload="StatefulSet", port=TIMESCALEDB_PORT)
+
+DATABASE: Final = "auren_production"
+ADMIN: Final = "postgres"
+LOGIN: Final = "password"
+PORTS: Final = {"postgres": TIMESCALEDB_PORT}
+
+ACCEPTS: Final = ask_command("pg_isready", "-q", "-h", "127.0.0.1", "-U", ADMIN, "-d", DATABASE)
+"""Over TCP: while the first start makes the database, a server runs that listens on a local socket only."""
+
+PROBES: Final = Probes(
+    alive=ask_tcp("postgres"), ready=ACCEPTS, start=ACCEPTS, start_seconds=600, ready_period_seconds=2
+)
+"""The long start is for recovery after a crash, which reads the write-ahead log."""
+
+GRACE_SECONDS: Final = 120
+"""The image stops on SIGINT: clients are sent away, a checkpoint is written."""
+
+SHARED_MEMORY_SHARE: Final = 8
+"""One part in so many of the memory limit for /dev/shm, through which parallel workers exchange rows."""
+
+
+def secrets(stack: Stack) -> list[SecretSpec]:
+    """The administrator's password, without which nobody can make the roles for data that exists."""
+    claims = claim_names(stack, COMPONENT, 1)
+    name = child_name(stack, COMPONENT)
+    return [SecretSpec(name, COMPONENT.name, {LOGIN: "password"}, guards_data=True, guarded_volumes=claims)]
+
+
+def claims(stack: Stack, facts: Facts) -> dict[str, int]:
+    """Claim → bytes that it should request."""
+    size = wanted_bytes(stack, COMPONENT, stack.timescaledb, 1, facts)
+    return dict.fromkeys(claim_names(stack, COMPONENT, 1), size)
+
+
+def build(stack: Stack, facts: Facts) -> Built:
+    """The server, its address and its configuration."""
+    size = wanted_bytes(stack, COMPONENT, stack.timescaledb, 1, facts)
+    notes = shrink_notes(stack.timescaledb, size)
+    files = {"postgresql.conf": postgresql_conf(stack.timescaledb, size), "pg_hba.conf": CLIENTS, "start.sh": START}
+    config = config_map(stack, COMPONENT, files)
+    around = [
+        service_account(stack, COMPONENT),
+        config,
+        service(stack, COMPONENT, PORTS),
+        disruption_budget(stack, COMPONENT),
+        *network_policy(stack, COMPONENT),
+    ]
+    secret = child_name(stack, COMPONENT)
+    if not have_secrets(facts, [secret]):
+        return Built(around, notes, withheld=("StatefulSet",))
+    template = pod_template(
+        stack,
+        COMPONENT,
+        [_container(stack)],
+        [config_volume(stack, COMPONENT), secret_files({LOGIN: (secret, LOGIN)}), *_scratch(stack)],
+        grace_seconds=GRACE_SECONDS,
+        annotations=config_annotation(config) | secrets_annotation(facts, [secret]),
+    )
+    workload = stateful_set(stack, COMPONENT, template, claim_template(stack, COMPONENT, stack.timescaledb, size))
+    return Built([*around, workload], notes)
+
+
+def _scratch(stack: Stack) -> list[Plain]:
+    shared = stack.timescaledb.resources.memory_limit_bytes // SHARED_MEMORY_SHARE >> 20 << 20
+    return [
+        scratch("run", "16Mi"),
+        scratch("tmp", "64Mi"),
+        scratch("shm", quantity(shared), in_memory=True),
+    ]
+
+
+def _container(stack: Stack) -> Container:
+    return Container(
+        name="timescaledb",
+        image=TIMESCALEDB,
+        resources=stack.timescaledb.resources,
+        probes=PROBES,
+        ports=PORTS,
+        env={
+            "PGDATA": f"{TIMESCALEDB.data_path}/pgdata",  # the mount point itself belongs to root on some volumes
+            "POSTGRES_USER": ADMIN,
+            "POSTGRES_DB": DATABASE,
+            "POSTGRES_PASSWORD_FILE": f"{names.SECRETS_DIR}/{LOGIN}",
+            "NO_TS_TUNE": "true",  # the official image would guess a configuration from the node's memory
+        },
+        mounts={"config": "/etc/auren", **SECRETS_MOUNT},
+        writable={
+            "data": TIMESCALEDB.data_path or "",
+            "run": "/var/run/postgresql",
+            "tmp": "/tmp",
+            "shm": "/dev/shm",
+        },
+    )
+
+
+def client(stack: Stack, component: Component) -> Wiring:
+    """What a service needs to come in under its own role; each container adds its pool's size."""
+    return _wiring(stack, role(component), child_name(stack, component), DATABASE_LOGIN)
+
+
+def admin(stack: Stack) -> Wiring:
+    """What the migrations Job needs to come in as the administrator."""
+    return _wiring(stack, ADMIN, child_name(stack, COMPONENT), LOGIN)
+
+
+def _wiring(stack: Stack, user: str, secret: str, key: str) -> Wiring:
+    env = {
+        names.ENV_DATABASE_HOST: host(stack, COMPONENT),
+        names.ENV_DATABASE_PORT: str(TIMESCALEDB_PORT),
+        names.ENV_DATABASE_NAME: DATABASE,
+        names.ENV_DATABASE_USER: user,
+    }
+    return Wiring(env, {"auren_database_password": (secret, key)})

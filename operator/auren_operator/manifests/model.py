@@ -1,0 +1,85 @@
+"""The words that builders and the reconcile share: a component, its Secrets, and the facts a build may depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+type_of_workload = Literal["StatefulSet", "Deployment", "Job"]
+
+Manifest = dict[str, Any]
+"""One Kubernetes object as plain data, just as ``kubectl apply`` would take it."""
+
+Generator = Literal["password", "cluster-id", "key", "signing-key", "jwks"]
+"""How a value of a generated Secret comes into being (see `manifests.secrets.generate`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One part of a stack: what it is called, what runs it, whom it waits for.
+
+    ``workload`` is None for what belongs to the stack as a whole. ``needs`` names components and Jobs that must be
+    ready before this workload is created, and whose pending Jobs hold back an update of its template.
+    """
+
+    name: str
+    workload: type_of_workload | None
+    needs: tuple[str, ...] = ()
+    port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SecretSpec:
+    """A Secret whose data is generated once and never again while it exists.
+
+    ``keys`` maps each required key to its generator; a Secret that lacks one counts as missing. With
+    ``guards_data`` the data of a store cannot be read without it: it is never generated anew while a volume exists,
+    and it outlives the stack under ``deletionPolicy: Retain``.
+    """
+
+    name: str
+    component: str
+    keys: Mapping[str, Generator]
+    guards_data: bool = False
+    guarded_volumes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A PersistentVolumeClaim as builders see it: identity and requested size in bytes.
+
+    ``created_replicas`` is what its annotation ``aupex.ai/created-replicas`` says: how many replicas the StatefulSet
+    was created with that first claimed it. The claim outlives the StatefulSet, and so does this number.
+    """
+
+    uid: str
+    storage_bytes: int
+    created_replicas: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a build may depend on besides the spec. All of it is observed, none of it secret.
+
+    ``secrets``: name → hash of the data, for Secrets that exist and are complete. ``volumes``: claim name → Volume,
+    for claims that exist and are not being deleted. ``replicas``: name of a StatefulSet that exists → its
+    ``spec.replicas`` when it was created (annotation ``aupex.ai/created-replicas``).
+    """
+
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    volumes: Mapping[str, Volume] = field(default_factory=dict)
+    replicas: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What one component is made of, and what a person should know about how it was built.
+
+    ``withheld`` names the kinds that the component should have but that cannot be built yet (a Secret or a volume is
+    missing): the reconcile prunes none of the component's objects of these kinds in such a round.
+    """
+
+    manifests: list[Manifest]
+    notes: tuple[str, ...] = ()
+    withheld: tuple[str, ...] = ()

@@ -1,0 +1,156 @@
+"""Who talks to whom: Services, and the NetworkPolicies that allow just that.
+
+`FLOWS` is the one table. Whatever it does not list is denied: nothing comes in to any pod of a stack, and nothing
+goes out of a store. The services' own way out stays open, because they call vendors whose addresses are host names,
+which a policy cannot name. Kubelet's probes come from the node and pass every policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from auren_operator.api import names
+from auren_operator.api.spec import Stack
+from auren_operator.manifests.meta import manifest, selector
+from auren_operator.manifests.model import Component, Manifest
+
+ANYONE: Final = "*"
+"""As a source: any address, in the cluster or outside."""
+ANY_POD: Final = "pods"
+"""As a source: any pod of the cluster, whatever its namespace."""
+DNS: Final = "dns"
+"""As a target: the cluster's name service."""
+
+DNS_PORT: Final = 53
+KAFKA_PORT: Final = 9092
+KAFKA_CONTROLLER_PORT: Final = 9093
+TIMESCALEDB_PORT: Final = 5432
+REDIS_PORT: Final = 6379
+CHROMADB_PORT: Final = 8000
+NEUROS_PORT: Final = 8000
+BIOMETRIC_PORT: Final = 8888
+BRIDGE_PORT: Final = 8889
+METRICS_PORT: Final = 9464
+COLLECT_METRICS_PORT: Final = 9465
+COLLECT_HEALTH_PORT: Final = 8890
+
+STORES: Final = ("kafka", "timescaledb", "redis", "chromadb")
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """``source`` may open connections to ``port`` of ``target``; both are components' names or the words above."""
+
+    source: str
+    target: str
+    port: int
+    why: str
+
+
+FLOWS: Final = (
+    Flow("neuros-advanced", "kafka", KAFKA_PORT, "reads measurements"),
+    Flow("biometric-production", "kafka", KAFKA_PORT, "reads measurements, writes decisions"),
+    Flow("biometric-bridge", "kafka", KAFKA_PORT, "writes deliveries, reads and normalises them"),
+    Flow("topics", "kafka", KAFKA_PORT, "makes topics, users and access lists"),
+    Flow("kafka", "kafka", KAFKA_PORT, "brokers copy partitions from each other"),
+    Flow("kafka", "kafka", KAFKA_CONTROLLER_PORT, "the quorum of controllers"),
+    Flow("kafka", DNS, DNS_PORT, "brokers find each other by name"),
+    Flow("neuros-advanced", "timescaledb", TIMESCALEDB_PORT, "latest values, its own memory"),
+    Flow("biometric-production", "timescaledb", TIMESCALEDB_PORT, "writes and reads measurements"),
+    Flow("biometric-bridge", "timescaledb", TIMESCALEDB_PORT, "revoked tokens, connections"),
+    Flow("migrations", "timescaledb", TIMESCALEDB_PORT, "schema, roles and grants"),
+    Flow("neuros-advanced", "redis", REDIS_PORT, "hot values"),
+    Flow("biometric-production", "redis", REDIS_PORT, "hot values"),
+    Flow("biometric-bridge", "redis", REDIS_PORT, "rate limits, locks"),
+    Flow("neuros-advanced", "chromadb", CHROMADB_PORT, "vectors; Chroma has no authentication, this line is its guard"),
+    Flow(ANYONE, "neuros-advanced", NEUROS_PORT, "people; every request carries a token"),
+    Flow(ANYONE, "biometric-production", BIOMETRIC_PORT, "people; every request carries a token"),
+    Flow(ANYONE, "biometric-bridge", BRIDGE_PORT, "webhooks; every delivery is verified"),
+    Flow(ANY_POD, "neuros-advanced", METRICS_PORT, "Prometheus, wherever it runs; metrics name no person"),
+    Flow(ANY_POD, "biometric-production", METRICS_PORT, "Prometheus"),
+    Flow(ANY_POD, "biometric-bridge", METRICS_PORT, "Prometheus"),
+    Flow(ANY_POD, "biometric-bridge", COLLECT_METRICS_PORT, "Prometheus, of the collector"),
+)
+
+
+def markdown() -> str:
+    """`FLOWS` as the documentation shows it."""
+    words = {ANYONE: "anyone, also outside the cluster", ANY_POD: "any pod of the cluster", DNS: "the name service"}
+    ends = [(words.get(flow.source, f"`{flow.source}`"), words.get(flow.target, f"`{flow.target}`")) for flow in FLOWS]
+    rows = ["| From | To | Port | Why |", "|---|---|---|---|"]
+    rows += [
+        f"| {source} | {target} | {flow.port} | {flow.why} |"
+        for (source, target), flow in zip(ends, FLOWS, strict=True)
+    ]
+    return "\n".join(rows) + "\n"
+
+
+def service(stack: Stack, component: Component, ports: Mapping[str, int]) -> Manifest:
+    """A Service with an address of its own, which stays the same when pods come and go. ``ports``: name → number."""
+    spec = {"type": "ClusterIP", "selector": selector(stack, component), "ports": _ports(ports)}
+    return manifest(stack, component, "Service", {"spec": spec})
+
+
+def headless_service(stack: Stack, component: Component, ports: Mapping[str, int]) -> Manifest:
+    """A Service that gives each pod a name, also before it is ready: brokers look for each other to become ready."""
+    spec = {
+        "clusterIP": "None",
+        "publishNotReadyAddresses": True,
+        "selector": selector(stack, component),
+        "ports": _ports(ports),
+    }
+    return manifest(stack, component, "Service", {"spec": spec})
+
+
+def _ports(ports: Mapping[str, int]) -> list[dict[str, Any]]:
+    return [{"name": name, "port": port, "targetPort": name} for name, port in ports.items()]
+
+
+def default_deny(stack: Stack, component: Component) -> list[Manifest]:
+    """Nothing comes in to any pod of the stack, the Jobs' included, unless a policy of its component allows it."""
+    if not stack.network_policies:
+        return []
+    spec = {"podSelector": {"matchLabels": {names.LABEL_STACK: stack.name}}, "policyTypes": ["Ingress"]}
+    name = f"{stack.name}-default-deny"
+    return [manifest(stack, component, "NetworkPolicy", {"spec": spec}, api_version="networking.k8s.io/v1", name=name)]
+
+
+def network_policy(stack: Stack, component: Component) -> list[Manifest]:
+    """What `FLOWS` allows the component: who comes in, and for a store also where it may go."""
+    if not stack.network_policies:
+        return []
+    is_store = component.name in STORES
+    spec: dict[str, Any] = {
+        "podSelector": {"matchLabels": selector(stack, component)},
+        "policyTypes": ["Ingress", "Egress"] if is_store else ["Ingress"],
+    }
+    if ingress := _rules(stack, "from", [(flow.port, flow.source) for flow in FLOWS if flow.target == component.name]):
+        spec["ingress"] = ingress
+    if is_store and (
+        egress := _rules(stack, "to", [(flow.port, flow.target) for flow in FLOWS if flow.source == component.name])
+    ):
+        spec["egress"] = egress
+    return [manifest(stack, component, "NetworkPolicy", {"spec": spec}, api_version="networking.k8s.io/v1")]
+
+
+def _rules(stack: Stack, side: str, ends: Sequence[tuple[int, str]]) -> list[dict[str, Any]]:
+    """One rule per port: ``side`` is ``from`` or ``to``, ``ends`` are (port, other end)."""
+    by_port: dict[int, list[str]] = {}
+    for port, other in ends:
+        by_port.setdefault(port, []).append(other)
+    return [_rule(stack, side, port, others) for port, others in by_port.items()]
+
+
+def _rule(stack: Stack, side: str, port: int, others: Sequence[str]) -> dict[str, Any]:
+    if DNS in others:
+        return {"ports": [{"port": port, "protocol": protocol} for protocol in ("UDP", "TCP")]}
+    ports = {"ports": [{"port": port, "protocol": "TCP"}]}
+    return ports if ANYONE in others else {**ports, side: [_peer(stack, other) for other in others]}
+
+
+def _peer(stack: Stack, other: str) -> dict[str, Any]:
+    if other == ANY_POD:
+        return {"namespaceSelector": {}}
+    return {"podSelector": {"matchLabels": {names.LABEL_STACK: stack.name, names.LABEL_COMPONENT: other}}}
