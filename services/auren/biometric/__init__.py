@@ -1,0 +1,1 @@
+"""The biometric production service: stores normalised events, and answers what was measured."""

@@ -1,0 +1,79 @@
+"""The bridge's two processes, put together from their parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from auren.auth import Revocations, Verifier
+from auren.bridge.admission import Admission
+from auren.bridge.batches import BatchingProducer
+from auren.bridge.collector import Collector
+from auren.bridge.decoders import healthkit
+from auren.bridge.intake import Intake
+from auren.bridge.settings import BridgeSettings, CollectorSettings
+from auren.database import Database
+from auren.health import Health
+from auren.http import create_app, serve
+from auren.kafka import Consumer, Producer
+from auren.migrations import REVISION
+from auren.settings import load
+from auren.telemetry import Metrics, configure_logging
+from auren.topics import BRIDGE_GROUP, WEBHOOKS
+
+DECODERS = {healthkit.PROVIDER: healthkit.decode}
+
+
+class Front:
+    """Sends the webhooks' paths to their intake and everything else to the app, past its middleware."""
+
+    def __init__(self, intakes: Mapping[str, ASGIApp], app: ASGIApp) -> None:
+        """`intakes` by exact path."""
+        self._intakes = intakes
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        target = self._intakes.get(scope["path"], self._app) if scope["type"] == "http" else self._app
+        await target(scope, receive, send)
+
+
+async def serve_webhooks() -> None:
+    """`serve`: until the signal to stop."""
+    settings = load(BridgeSettings)
+    configure_logging(settings, "biometric-bridge")
+    metrics = Metrics("bridge")
+    health = Health("biometric-bridge")
+    database = Database(settings, application="biometric-bridge", revision=REVISION)
+    revocations = Revocations(database.revoked_tokens)
+    verifier = Verifier(settings, revocations)
+    log = BatchingProducer(settings, "biometric-bridge", WEBHOOKS)
+    health.add("kafka", log.check)
+    health.add("database", database.check)
+    health.add("authentication", verifier.check)
+    health.add("revoked-tokens", revocations.check)
+    intake = Intake(verifier, log, Admission(), metrics)
+    app = create_app("bridge", settings, health, metrics, parts=(database, revocations, log))
+    await serve(Front({"/webhooks/healthkit": intake}, app), settings, health, metrics)
+
+
+async def collect_events() -> None:
+    """`collect`: until the signal to stop."""
+    settings = load(CollectorSettings)
+    configure_logging(settings, "biometric-bridge-collect")
+    metrics = Metrics("collector")
+    health = Health("biometric-bridge collect")
+    database = Database(settings, application="biometric-bridge-collect", revision=REVISION)
+    producer = Producer(settings, "biometric-bridge-collect")
+
+    collector = Collector(producer, DECODERS, database.erased_users, metrics)
+    consumer = Consumer(
+        settings, client_id="biometric-bridge-collect", group=BRIDGE_GROUP, topics=[WEBHOOKS], handle=collector.handle
+    )
+    metrics.gauge("lag_records", "Deliveries that wait").set_function(lambda: sum(consumer.lag().values()))
+    health.add("kafka", producer.check)
+    health.add("consumer", consumer.check)
+    health.add("database", database.check)
+    app = create_app("collector", settings, health, metrics, parts=(database, producer, consumer))
+    await serve(app, settings.model_copy(update={"port": settings.health_port}), health, metrics)

@@ -1,0 +1,23 @@
+"""Cognitive modes: what the body's latest values call for. One enum, one file of thresholds, one pure function.
+
+decision = decide(Snapshot(values=..., now=...))
+decision.mode, decision.reason, decision.evidence, decision.off
+"""
+
+from auren.modes.engine import LARGEST_SKEW, Baseline, Decision, Evidence, Off, Snapshot, Value, decide, derived
+from auren.modes.thresholds import DEFAULTS, Mode, Thresholds
+
+__all__ = [
+    "DEFAULTS",
+    "LARGEST_SKEW",
+    "Baseline",
+    "Decision",
+    "Evidence",
+    "Mode",
+    "Off",
+    "Snapshot",
+    "Thresholds",
+    "Value",
+    "decide",
+    "derived",
+]

@@ -1,0 +1,24 @@
+"""`python -m auren.neuros`: NEUROS."""
+
+from auren.health import Health
+from auren.http import run, serve
+from auren.neuros.service import SERVICE, build
+from auren.neuros.settings import NeurosSettings
+from auren.settings import load
+from auren.telemetry import Metrics, configure_logging
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    settings = load(NeurosSettings)
+    configure_logging(settings, SERVICE)
+    health, metrics = Health(SERVICE), Metrics("neuros")
+
+    async def service() -> None:
+        await serve(build(settings, health, metrics), settings, health, metrics)
+
+    run(service)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""The agent of one process: loads LangGraph behind the listener, keeps sessions, answers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from auren.background import Background
+from auren.health import UnhealthyError
+from auren.latest import LatestValues
+from auren.link import UnavailableError
+from auren.neuros.audit import Audit
+from auren.neuros.screen import emergency
+from auren.neuros.sessions import open_pool, thread_id
+from auren.neuros.settings import NeurosSettings
+from auren.neuros.turn import SESSION_LOST, Feeling, Reply, Turn
+from auren.telemetry import logger
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from auren.neuros.graph import Graph
+
+Run = Callable[["Graph", Turn, str | None], Awaitable[tuple[Turn, dict[str, float]]]]
+
+_log = logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A finished turn and how long its parts took, in milliseconds."""
+
+    turn: Turn
+    timings: dict[str, float]
+
+
+class Agent:
+    """Answers messages. Until LangGraph is loaded, `answer` raises UnavailableError for all but emergencies."""
+
+    def __init__(self, settings: NeurosSettings, latest: LatestValues, audit: Audit, application: str) -> None:
+        """`settings` are for the sessions' own pool."""
+        self._settings = settings
+        self._latest = latest
+        self._audit = audit
+        self._application = application
+        self._loading = Background("agent", self._load, once=True)
+        self._reason = "the agent is being loaded"
+        self._pool: Any = None
+        self._graph: Graph | None = None
+        self._forgetful: Graph | None = None
+        self._run: Run | None = None
+
+    async def start(self) -> None:
+        """Begin to load in the background."""
+        self._loading.start()
+
+    async def stop(self) -> None:
+        """Close the sessions' pool."""
+        await self._loading.stop()
+        if self._pool is not None:
+            await self._pool.close(timeout=5)
+
+    async def check(self) -> None:
+        """For the health report: the graph is there, and sessions can be kept."""
+        if self._pool is None or self._run is None:
+            raise UnhealthyError(self._reason)
+        try:
+            async with self._pool.connection() as connection:
+                await connection.execute("SELECT v FROM checkpoint_migrations LIMIT 1")
+        except psycopg.Error as error:
+            raise UnhealthyError(f"sessions cannot be kept ({type(error).__name__})") from error
+
+    async def answer(self, user_id: str, session_id: str, message: str, feeling: Feeling | None) -> Answer:
+        """The reply to a message; without its session when that cannot be reached. Raises UnavailableError.
+
+        An emergency is answered before anything else is touched.
+        """
+        began = time.perf_counter()
+        turn = Turn(user_id=user_id, message=message, now=datetime.now(UTC), feeling=feeling)
+        if (found := emergency(message)) is not None:
+            self._audit.record(user_id, f"emergency.{found.name}", session_id)
+            done, timings = replace(turn, emergency=found.name, reply=Reply((found.text,))), dict[str, float]()
+        else:
+            done, timings = await self._reply(turn, session_id)
+        return Answer(done, timings | {"total": round(1000 * (time.perf_counter() - began), 2)})
+
+    async def _reply(self, turn: Turn, session_id: str) -> tuple[Turn, dict[str, float]]:
+        if self._run is None or self._graph is None or self._forgetful is None:
+            raise UnavailableError("agent", "it is being loaded")
+        try:
+            return await self._run(self._graph, turn, thread_id(turn.user_id, session_id))
+        except (psycopg.Error, OSError, TimeoutError) as error:
+            _log.warning("a reply goes without its session", reason=type(error).__name__)
+            return await self._run(self._forgetful, replace(turn, troubles=(SESSION_LOST,)), None)
+
+    async def _load(self) -> None:
+        try:
+            graph, saver = await asyncio.to_thread(_import)
+            if self._pool is None:
+                self._pool = open_pool(self._settings, self._application)
+            await self._pool.open(wait=False)
+            self._forgetful = graph.build(self._latest.of)
+            self._graph = graph.build(self._latest.of, saver.SessionSaver(self._pool))
+            self._run = graph.run
+        except Exception as error:
+            self._reason = f"the agent cannot be loaded ({type(error).__name__})"
+            raise
+        _log.info("agent loaded")
+
+
+def _import() -> tuple[ModuleType, ModuleType]:
+    from auren.neuros import graph, saver
+
+    return graph, saver
