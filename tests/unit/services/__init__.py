@@ -1,0 +1,1 @@
+"""The services, without anything outside the process."""

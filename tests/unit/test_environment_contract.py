@@ -1,0 +1,97 @@
+"""The operator and the services meet in environment variables and files: each side knows what the other one says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auren.biometric.settings import BiometricSettings
+from auren.bridge.settings import BridgeSettings, CollectorSettings
+from auren.kafka_admin import TopicSettings
+from auren.migrations.job import MigrationSettings
+from auren.neuros.settings import NeurosSettings
+from auren.settings import Settings, load, names
+from auren_operator.api.names import ENV_LOG_LEVEL, FREE_ENVIRONMENT, SECRETS_DIR
+from auren_operator.manifests.secrets import generate
+from tests.unit.operator.built import a_stack, containers, environment, everything, secrets_of
+
+SETTINGS: dict[str, type[Settings]] = {
+    "neuros": NeurosSettings,
+    "biometric": BiometricSettings,
+    "serve": BridgeSettings,
+    "collect": CollectorSettings,
+    "migrations": MigrationSettings,
+    "topics": TopicSettings,
+}
+"""Container → what the program in it reads."""
+
+NOT_SAID = {
+    "collect": {"AUREN_PORT"},
+    "migrations": {"AUREN_DATABASE_POOL_SIZE", "AUREN_MIGRATIONS_WAIT_SECONDS"},
+    "topics": {"AUREN_KAFKA_WAIT_SECONDS"},
+}
+"""What a program could read and is not told: the collector has no API, a Job needs one connection and has patience."""
+
+STACK = a_stack({"size": "large", "timescaledb": {"maxConnections": 100}})
+RENDERED = {
+    container["name"]: (workload, container)
+    for workload, container in containers(everything(STACK))
+    if workload["kind"] != "StatefulSet"
+}
+
+
+def files(name: str) -> dict[str, tuple[str, str]]:
+    """File → (Secret, key) that the pod of a container mounts."""
+    workload, container = RENDERED[name]
+    assert {"name": "secrets", "mountPath": SECRETS_DIR, "readOnly": True} in container["volumeMounts"]
+    return {
+        item["path"]: (source["secret"]["name"], item["key"])
+        for volume in workload["spec"]["template"]["spec"]["volumes"]
+        if volume["name"] == "secrets"
+        for source in volume["projected"]["sources"]
+        for item in source["secret"]["items"]
+    }
+
+
+def test_every_program_of_ours_is_looked_at() -> None:
+    assert RENDERED.keys() == SETTINGS.keys()
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_program_knows_every_variable_and_file_that_it_is_given(name: str) -> None:
+    known = names(SETTINGS[name])
+    assert set(environment(RENDERED[name][1])) - known.variables == set()
+    assert files(name).keys() - known.files == set()
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_program_is_given_all_that_it_knows_but_what_people_may_set(name: str) -> None:
+    known = names(SETTINGS[name])
+    said = {*environment(RENDERED[name][1]), *FREE_ENVIRONMENT, *NOT_SAID.get(name, ())}
+    assert known.variables - said == set()
+    if RENDERED[name][0]["kind"] == "Deployment":
+        assert known.files - files(name).keys() == set()
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_program_starts_with_what_it_is_given(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = {secret.name: generate(secret) for secret in secrets_of(STACK)}
+    for path, (secret, key) in files(name).items():
+        (tmp_path / path).write_text(secrets[secret][key])
+    for variable, value in environment(RENDERED[name][1]).items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("AUREN_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv(ENV_LOG_LEVEL, "debug")  # as the reference page spells it
+    settings: Any = load(SETTINGS[name])
+    assert settings.log_level == "DEBUG"
+    assert settings.stack == STACK.name
+    for field in ("port", "metrics_port", "health_port"):
+        if field in type(settings).model_fields and (name, field) != ("collect", "port"):
+            assert getattr(settings, field) in {port["containerPort"] for port in RENDERED[name][1]["ports"]}
+
+
+def test_what_people_may_set_is_known_to_every_service() -> None:
+    for name in ("neuros", "biometric", "serve", "collect"):
+        assert FREE_ENVIRONMENT.keys() <= names(SETTINGS[name]).variables
