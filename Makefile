@@ -6,7 +6,7 @@ TOOLS_PATH = $(shell hack/tools.sh path)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup tools manifests lock lint test test-unit test-api test-kind demo cluster images down bench-heal
+.PHONY: help setup tools manifests lock lint test test-unit test-api test-kind demo cluster images down bench-heal bench-answer
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ test-kind: cluster images ## on a real cluster with real pods
 bench-heal: ## how fast what was deleted comes back, with 1, 20 and 100 stacks
 	@hack/prepare.sh api
 	PATH="$(TOOLS_PATH):$$PATH" .venv/bin/python -m tests.bench.heal
+
+bench-answer: demo ## how soon neuros-advanced answers again, on the real cluster
+	PATH="$(TOOLS_PATH):$$PATH" hack/run .venv/bin/python -m tests.bench.answer
 
 lint: setup ## every static check
 	@hack/lint.sh

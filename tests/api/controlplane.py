@@ -72,7 +72,10 @@ class Credentials:
 
 @dataclass(frozen=True)
 class Request:
-    """One request, as the API server's audit log has it; ``resource`` is empty where it was for no object."""
+    """One request, as the API server's audit log has it; ``resource`` is empty where it was for no object.
+
+    ``allowed`` is what the account's rights said to it: admission may have refused it still.
+    """
 
     user: str
     verb: str
@@ -82,6 +85,7 @@ class Request:
     namespace: str
     name: str
     code: int
+    allowed: bool
     at: str
 
 
@@ -319,6 +323,7 @@ def _request_of(event: dict[str, Any]) -> Request:
         namespace=target.get("namespace", ""),
         name=target.get("name", ""),
         code=event.get("responseStatus", {}).get("code", 0),
+        allowed=event.get("annotations", {}).get("authorization.k8s.io/decision") == "allow",
         at=event["requestReceivedTimestamp"],
     )
 

@@ -119,9 +119,7 @@ async def events_of(cluster: Cluster, namespace: str, reason: str) -> list[Objec
     return [e for e in events if e["involvedObject"]["kind"] == "AurenStack" and e["reason"] == reason]
 
 
-async def told(
-    cluster: Cluster, namespace: str, reason: str, *mentions: str, timeout_seconds: float = 20
-) -> Object:
+async def told(cluster: Cluster, namespace: str, reason: str, *mentions: str, timeout_seconds: float = 20) -> Object:
     """Wait for an Event about a stack with this reason and all these words; Events may come after the status."""
     events: list[Object] = []
     try:

@@ -35,14 +35,14 @@ def line(name: str, seconds: Sequence[float]) -> str:
     return f"{name:<40}{len(seconds):>9}{spread(seconds)}"
 
 
-def machine() -> str:
-    """What the figures were measured on, with what, and when."""
+def machine(*programs: str) -> str:
+    """What the figures were measured on, with which of the project's programs and libraries, and when."""
     model = next(
         (text.split(":", 1)[1].strip() for text in _lines("/proc/cpuinfo") if text.startswith("model name")),
         platform.machine(),
     )
     memory = next(text.split()[1] for text in _lines("/proc/meminfo") if text.startswith("MemTotal"))
-    tools = ", ".join(program(name).parent.name for name in ("kube-apiserver", "etcd", "kwok"))
+    tools = ", ".join(program(name).parent.name for name in programs)
     libraries = ", ".join(f"{name} {version(name)}" for name in ("kopf", "kubernetes"))
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     return (
@@ -55,9 +55,9 @@ def _lines(path: str) -> list[str]:
     return Path(path).read_text().splitlines()
 
 
-def write(figures: Mapping[str, float | int | str]) -> Path:
-    """Write ``build/bench/heal.json``."""
-    file = REPOSITORY / "build" / "bench" / "heal.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(figures, indent=2) + "\n")
+def write(name: str, figures: Mapping[str, float | int | str]) -> Path:
+    """Write ``build/bench/<name>.json``; its path within the repository."""
+    file = Path("build", "bench", f"{name}.json")
+    (REPOSITORY / file).parent.mkdir(parents=True, exist_ok=True)
+    (REPOSITORY / file).write_text(json.dumps(figures, indent=2) + "\n")
     return file

@@ -215,7 +215,7 @@ def _ms(seconds: Sequence[float], share: float) -> float:
 
 async def run(size: Size) -> None:
     """All phases, the table and the file."""
-    about = figures.machine()
+    about = figures.machine("kube-apiserver", "etcd", "kwok")
     print(about)
     results: Figures = {"measured": about}
     for phase in (bare_client, few_stacks, many_stacks):
@@ -223,7 +223,7 @@ async def run(size: Size) -> None:
     print()
     for name, value in results.items():
         print(f"{name:<34} {value}")
-    print(f"written to {figures.write(results).relative_to(REPOSITORY)}")
+    print(f"written to {figures.write('heal', results)}")
 
 
 def main() -> None:

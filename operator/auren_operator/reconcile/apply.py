@@ -23,6 +23,7 @@ from auren_operator.kube.view import ChildKey, StackKey, View
 from auren_operator.manifests.model import Manifest
 from auren_operator.reconcile import mend
 from auren_operator.reconcile.desired import Child
+from auren_operator.reconcile.patience import Patience
 from auren_operator.status.rows import Trouble
 
 CONCURRENT_WRITES: Final = 12
@@ -85,7 +86,8 @@ class Memory:
     namesake may have taken their place. ``expected``: objects that we deleted ourselves, whose return is no healing.
     ``gone``: when one vanished, and its uid. ``replicas``: what an autoscaled workload had last.
     ``free``: names of which a list has just said that nobody has them.
-    ``untold``: what was done and stands in no status yet, because a round ended early.
+    ``untold``: what was done and stands in no status yet, because a round ended early. ``patience``: with whoever
+    undoes our writes.
     """
 
     uid: str
@@ -97,6 +99,7 @@ class Memory:
     replicas: dict[ChildKey, int] = field(default_factory=dict)
     free: set[ChildKey] = field(default_factory=set)
     untold: list[Done] = field(default_factory=list)
+    patience: Patience = field(default_factory=Patience)
 
 
 class Applier:

@@ -91,6 +91,12 @@ class Round:
         if seconds and (self.again_in_seconds is None or seconds < self.again_in_seconds):
             self.again_in_seconds = seconds
 
+    def may_write(self, child: Child) -> bool:
+        """Whether an object is written now, or left for later because somebody undoes each of our writes."""
+        wait = self.memory.patience.wait_seconds(child.key)
+        self.look_again_in(wait)
+        return not wait
+
 
 class Reconciler:
     """Brings stacks to what they should be. One for the process; rounds of different stacks run side by side."""
@@ -301,7 +307,9 @@ class Reconciler:
 
     async def _apply_each(self, now: Round, desired: Desired, wanted: Iterable[Child]) -> None:
         children = self._view.children(now.key)
-        differing = [c for c in wanted if self._applier.differs(c, children.get(c.key), now.memory)]
+        differing = [
+            c for c in wanted if self._applier.differs(c, children.get(c.key), now.memory) and now.may_write(c)
+        ]
         results = await asyncio.gather(
             *(
                 self._applier.apply(
