@@ -1,8 +1,8 @@
-"""`POST /webhooks/healthkit`: verify, append to the log, answer. Plain ASGI, for this is the hot path.
+"""`POST /webhooks/<provider>`: verify, append to the log, answer. Plain ASGI, for this is the hot path.
 
-Answers: 202 once Kafka has acknowledged the raw body · 400 no body or broken gzip · 401, 403 token · 405 · 408 the body
-does not come · 413 too large, also after inflating · 415 type or encoding · 503 with Retry-After while Kafka is away,
-the bridge is full, or nothing is configured to verify tokens with.
+Answers: 2xx once Kafka has acknowledged the raw body · 400 no body or broken gzip · 401, 403 signature or token · 405 ·
+408 the body does not come · 413 too large, also after inflating · 415 type or encoding · 429 too many from one address
+or user · 503 with Retry-After while Kafka is away, the bridge is full, or nothing is configured to verify with.
 """
 
 from __future__ import annotations
@@ -12,29 +12,32 @@ import re
 import time
 import uuid
 import zlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import orjson
 from starlette.types import Message, Receive, Scope, Send
 
-from auren.auth import SCOPE_PUSH_HEALTHKIT, Verifier
 from auren.bridge.admission import Admission, Ticket
 from auren.bridge.batches import BatchingProducer
+from auren.bridge.buckets import Buckets
+from auren.bridge.webhooks import Claim, Webhook
 from auren.events import Delivery
 from auren.http import ProblemError, problem_of
 from auren.kafka import RefusedError
 from auren.telemetry import Metrics, logger
 from auren.topics import MAX_BODY_BYTES
 
-PROVIDER: Final = "healthkit"
 BODY_TIMEOUT_SECONDS: Final = 30.0
 THREAD_FROM_BYTES: Final = 64 * 1024
-"""Smaller gzip bodies are inflated at once; larger ones in a thread, so that others are not held up."""
+"""Smaller bodies are inflated and verified at once; larger ones in a thread, so that others are not held up."""
 
 _INFLATE_STEP: Final = 256 * 1024
 _TRACEPARENT: Final = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _JSON_HEADERS: Final = (b"content-type", b"application/json")
+_MOST_VENDOR_BYTES: Final = 256
+"""A vendor's trace id or timestamp is shorter; anything longer is left out."""
 
 _log = logger(__name__)
 
@@ -42,71 +45,103 @@ _log = logger(__name__)
 class TooLargeError(ProblemError):
     """413."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = MAX_BODY_BYTES) -> None:
         """The limit is part of the answer."""
-        super().__init__(413, "too-large", "the body is too large", f"at most {MAX_BODY_BYTES} bytes, also inflated")
+        super().__init__(413, "too-large", "the body is too large", f"at most {limit} bytes, also inflated")
+
+
+class IntakeMetrics:
+    """What is counted of every provider's deliveries; one for the process."""
+
+    def __init__(self, metrics: Metrics, admission: Admission) -> None:
+        """Registers the metrics."""
+        self.answers = metrics.counter("deliveries", "Deliveries answered", ("provider", "status"))
+        self.bytes = metrics.counter("delivery_bytes", "Bytes of accepted bodies", ("provider",))
+        self.seconds = metrics.histogram("delivery_duration_seconds", "Time from headers to answer", ("provider",))
+        metrics.gauge("in_flight_bytes", "Bytes read but not answered").set_function(lambda: admission.in_flight)
 
 
 class Intake:
-    """The ASGI application of the webhook."""
+    """The ASGI application of one provider's webhook."""
 
-    def __init__(self, verifier: Verifier, log: BatchingProducer, admission: Admission, metrics: Metrics) -> None:
-        """`log` appends to biometric-webhooks."""
-        self._verifier = verifier
+    def __init__(
+        self,
+        webhook: Webhook,
+        log: BatchingProducer,
+        admission: Admission,
+        buckets: Buckets,
+        metrics: IntakeMetrics,
+    ) -> None:
+        """`log` appends to biometric-webhooks; it, `admission` and `buckets` are shared by all providers."""
+        self._webhook = webhook
         self._log = log
         self._admission = admission
-        self._answers = metrics.counter("deliveries", "Deliveries answered", ("provider", "status"))
-        self._bytes = metrics.counter("delivery_bytes", "Bytes of accepted bodies", ("provider",)).labels(PROVIDER)
-        self._seconds = metrics.histogram(
-            "delivery_duration_seconds", "Time from headers to answer", ("provider",)
-        ).labels(PROVIDER)
-        self._accepted = self._answers.labels(PROVIDER, "202")
-        metrics.gauge("in_flight_bytes", "Bytes read but not answered").set_function(lambda: admission.in_flight)
+        self._buckets = buckets
+        self._answers = metrics.answers
+        self._accepted = metrics.answers.labels(webhook.provider, str(webhook.accepted))
+        self._bytes = metrics.bytes.labels(webhook.provider)
+        self._seconds = metrics.seconds.labels(webhook.provider)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         began = time.perf_counter()
+        provider = self._webhook.provider
         try:
-            delivery = await self._take(scope, receive)
+            answer = await self._answer(scope, receive)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets an answer and the log a line
             problem = problem_of(error)
             if problem is None:
                 # Neither path nor body is written down: both belong to a person.
-                _log.exception("delivery failed", provider=PROVIDER)
+                _log.exception("delivery failed", provider=provider)
                 problem = ProblemError(500, "internal", "internal error")
-            self._answers.labels(PROVIDER, str(problem.status)).inc()
+            self._answers.labels(provider, str(problem.status)).inc()
             await problem.response()(scope, receive, send)
         else:
-            self._accepted.inc()
-            self._bytes.inc(len(delivery.body))
-            await _answer(send, 202, {"status": "accepted", "id": delivery.id})
+            await _send(send, *answer)
         finally:
             self._seconds.observe(time.perf_counter() - began)
 
-    async def _take(self, scope: Scope, receive: Receive) -> Delivery:
-        """Durable in the log when it returns."""
+    async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, Mapping[str, Any]]:
+        if scope["method"] == "GET" and (answer := self._webhook.challenge(scope["query_string"])) is not None:
+            return 200, answer
         if scope["method"] != "POST":
             raise ProblemError(405, "method", "only POST is allowed here", headers={"Allow": "POST"})
-        headers: dict[bytes, bytes] = dict(scope["headers"])
-        principal = self._verifier.principal(headers.get(b"authorization", b"").decode("latin-1"))
-        principal.require(SCOPE_PUSH_HEALTHKIT)
+        self._buckets.spend(self._webhook.provider, scope["client"][0] if scope.get("client") else "")
+        delivery = await self._take(dict(scope["headers"]), receive)
+        self._accepted.inc()
+        self._bytes.inc(len(delivery.body))
+        return self._webhook.accepted, {"status": "accepted", "id": delivery.id}
+
+    async def _take(self, headers: dict[bytes, bytes], receive: Receive) -> Delivery:
+        """Durable in the log when it returns."""
+        claim = self._webhook.admit(headers)
+        if claim.user_id:
+            self._buckets.spend("user", claim.user_id)
         content_type, encoding = _content(headers)
         # Without Kafka nothing can be accepted, so nothing is read either: memory stays flat.
         self._log.require()
         with self._admission.ticket() as ticket:
-            body = await _read(headers, receive, ticket)
-            await _check_size(body, encoding)
+            body = await _read(headers, receive, ticket, self._webhook.max_body_bytes)
+            await _check(claim, body, encoding, self._webhook.max_body_bytes)
             delivery = Delivery(
                 id=str(uuid.uuid4()),
-                provider=PROVIDER,
+                provider=self._webhook.provider,
                 received_at=datetime.now(UTC),
                 body=body,
-                user_id=principal.user_id,
+                user_id=claim.user_id,
                 content_type=content_type,
                 content_encoding=encoding,
+                vendor=self._vendor(headers),
             )
             await self._append(delivery, headers.get(b"traceparent", b""))
         return delivery
+
+    def _vendor(self, headers: dict[bytes, bytes]) -> tuple[tuple[str, str], ...]:
+        return tuple(
+            (name.decode("latin-1"), headers[name].decode("latin-1"))
+            for name in self._webhook.vendor_headers
+            if name in headers and len(headers[name]) <= _MOST_VENDOR_BYTES
+        )
 
     async def _append(self, delivery: Delivery, traceparent: bytes) -> None:
         record_headers = delivery.headers()
@@ -129,10 +164,10 @@ def _content(headers: dict[bytes, bytes]) -> tuple[str, str]:
     return content_type, encoding if encoding == "gzip" else ""
 
 
-async def _read(headers: dict[bytes, bytes], receive: Receive, ticket: Ticket) -> bytes:
+async def _read(headers: dict[bytes, bytes], receive: Receive, ticket: Ticket, limit: int) -> bytes:
     length = headers.get(b"content-length", b"0")
-    if length.isdigit() and int(length) > MAX_BODY_BYTES:
-        raise TooLargeError
+    if length.isdigit() and int(length) > limit:
+        raise TooLargeError(limit)
     chunks: list[bytes] = []
     size = 0
     try:
@@ -143,8 +178,8 @@ async def _read(headers: dict[bytes, bytes], receive: Receive, ticket: Ticket) -
                 chunk = _chunk(message)
                 more = message.get("more_body", False)
                 size += len(chunk)
-                if size > MAX_BODY_BYTES:
-                    raise TooLargeError
+                if size > limit:
+                    raise TooLargeError(limit)
                 ticket.add(len(chunk))
                 chunks.append(chunk)
     except TimeoutError:
@@ -161,16 +196,21 @@ def _chunk(message: Message) -> bytes:
     return chunk
 
 
-async def _check_size(body: bytes, encoding: str) -> None:
-    if encoding != "gzip":
-        return
+async def _check(claim: Claim, body: bytes, encoding: str, limit: int) -> None:
     if len(body) < THREAD_FROM_BYTES:
-        inflated_size(body)
+        _check_now(claim, body, encoding, limit)
     else:
-        await asyncio.to_thread(inflated_size, body)
+        await asyncio.to_thread(_check_now, claim, body, encoding, limit)
 
 
-def inflated_size(body: bytes) -> int:
+def _check_now(claim: Claim, body: bytes, encoding: str, limit: int) -> None:
+    """First who sent it, then what it is: a stranger's body is not inflated."""
+    claim.verify(body)
+    if encoding == "gzip":
+        inflated_size(body, limit)
+
+
+def inflated_size(body: bytes, limit: int = MAX_BODY_BYTES) -> int:
     """Size of a gzip body after inflating, which is bounded in memory. Raises 413 beyond the limit, 400 when broken.
 
     Even a small body may inflate a thousandfold, so what is inflated is counted and thrown away step by step.
@@ -181,8 +221,8 @@ def inflated_size(body: bytes) -> int:
         while rest and not inflater.eof:
             size += len(inflater.decompress(rest, _INFLATE_STEP))
             rest = inflater.unconsumed_tail
-            if size > MAX_BODY_BYTES:
-                raise TooLargeError
+            if size > limit:
+                raise TooLargeError(limit)
     except zlib.error:
         raise ProblemError(400, "gzip", "the body is no gzip") from None
     if not inflater.eof or inflater.unused_data:
@@ -190,7 +230,7 @@ def inflated_size(body: bytes) -> int:
     return size
 
 
-async def _answer(send: Send, status: int, body: dict[str, str]) -> None:
+async def _send(send: Send, status: int, body: Mapping[str, Any]) -> None:
     content = orjson.dumps(body)
     length = (b"content-length", str(len(content)).encode())
     await send({"type": "http.response.start", "status": status, "headers": [_JSON_HEADERS, length]})

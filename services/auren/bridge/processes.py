@@ -9,10 +9,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from auren.auth import Revocations, Verifier
 from auren.bridge.admission import Admission
 from auren.bridge.batches import BatchingProducer
+from auren.bridge.buckets import Buckets
 from auren.bridge.collector import Collector
 from auren.bridge.decoders import healthkit
-from auren.bridge.intake import Intake
+from auren.bridge.intake import Intake, IntakeMetrics
 from auren.bridge.settings import BridgeSettings, CollectorSettings
+from auren.bridge.webhooks import Webhook
+from auren.bridge.webhooks.healthkit import HealthKitWebhook
+from auren.bridge.webhooks.oura import OuraWebhook
+from auren.bridge.webhooks.terra import TerraWebhook
+from auren.bridge.webhooks.whoop import WhoopWebhook
 from auren.database import Database
 from auren.health import Health
 from auren.http import create_app, serve
@@ -39,6 +45,16 @@ class Front:
         await target(scope, receive, send)
 
 
+def webhooks_of(settings: BridgeSettings, verifier: Verifier) -> tuple[Webhook, ...]:
+    """Every provider's webhook. One without credentials answers 503 until they are there."""
+    return (
+        HealthKitWebhook(verifier),
+        OuraWebhook(settings.credentials("oura"), settings.public_url, settings.oura_window_seconds),
+        WhoopWebhook(settings.credentials("whoop"), settings.whoop_window_seconds),
+        TerraWebhook(settings.credentials("terra"), settings.terra_window_seconds),
+    )
+
+
 async def serve_webhooks() -> None:
     """`serve`: until the signal to stop."""
     settings = load(BridgeSettings)
@@ -53,9 +69,16 @@ async def serve_webhooks() -> None:
     health.add("database", database.check)
     health.add("authentication", verifier.check)
     health.add("revoked-tokens", revocations.check)
-    intake = Intake(verifier, log, Admission(), metrics)
+    admission = Admission()
+    counted = IntakeMetrics(metrics, admission)
+    buckets = Buckets(settings.deliveries_per_second, settings.pushes_per_second)
+    webhooks = webhooks_of(settings, verifier)
+    intakes = {webhook.path: Intake(webhook, log, admission, buckets, counted) for webhook in webhooks}
+    configured = metrics.gauge("provider_configured", "Whether a provider's secret is there", ("provider",))
+    for webhook in webhooks:
+        configured.labels(webhook.provider).set_function(webhook.configured)
     app = create_app("bridge", settings, health, metrics, parts=(database, revocations, log))
-    await serve(Front({"/webhooks/healthkit": intake}, app), settings, health, metrics)
+    await serve(Front(intakes, app), settings, health, metrics)
 
 
 async def collect_events() -> None:

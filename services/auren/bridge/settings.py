@@ -2,13 +2,45 @@
 
 from __future__ import annotations
 
-from auren.settings import DatabaseSettings, KafkaSettings, Port, RedisSettings, ServiceSettings
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from auren.bridge.credentials import Credentials
+from auren.bridge.webhooks.signed import DEFAULT_WINDOW_SECONDS
+from auren.settings import DatabaseSettings, KafkaSettings, Port, RedisSettings, ServiceSettings, Settings
+
+Window = Annotated[float, Field(ge=1, le=86400)]
+"""Seconds that the timestamp of a signature may lie from now."""
+
+Rate = Annotated[float, Field(gt=0)]
+"""Deliveries a second."""
 
 
-class BridgeSettings(KafkaSettings, DatabaseSettings, RedisSettings, ServiceSettings):
+class ProviderSettings(Settings):
+    """Where the providers' credentials are: `providers_dir` holds a directory for each that is enabled."""
+
+    providers_dir: Path = Path("/run/auren/providers")
+    public_url: str = ""
+    """The bridge's address as vendors and browsers reach it, without a path; needed for Oura and for OAuth."""
+
+    def credentials(self, provider: str) -> Credentials:
+        """Those of one provider, which need not be there."""
+        return Credentials(self.providers_dir / provider)
+
+
+class BridgeSettings(ProviderSettings, KafkaSettings, DatabaseSettings, RedisSettings, ServiceSettings):
     """`serve`: the webhooks. The database holds the revoked tokens."""
 
     port: Port = 8889
+    oura_window_seconds: Window = DEFAULT_WINDOW_SECONDS
+    whoop_window_seconds: Window = DEFAULT_WINDOW_SECONDS
+    terra_window_seconds: Window = DEFAULT_WINDOW_SECONDS
+    deliveries_per_second: Rate = 5000.0
+    """From one address for one provider. Vendors deliver for all their users from a few addresses."""
+    pushes_per_second: Rate = 20.0
+    """From one user's phone, which sends a backlog in many pushes."""
 
 
 class CollectorSettings(KafkaSettings, DatabaseSettings, RedisSettings, ServiceSettings):

@@ -17,7 +17,9 @@ from auren.auth import Revocations, Verifier, jwks
 from auren.bridge import intake as module
 from auren.bridge.admission import LEAST_CHARGE_BYTES, Admission
 from auren.bridge.batches import BatchingProducer
-from auren.bridge.intake import Intake
+from auren.bridge.buckets import BURST_SECONDS, Buckets
+from auren.bridge.intake import Intake, IntakeMetrics
+from auren.bridge.webhooks.healthkit import HealthKitWebhook
 from auren.events import Headers
 from auren.link import UnavailableError
 from auren.settings import ServiceSettings
@@ -25,6 +27,18 @@ from auren.telemetry import Metrics
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 DOCUMENT = b'{"data": {"metrics": []}}'
+
+
+ADDRESS_RATE, USER_RATE = 16.0, 8.0
+
+
+class Clock:
+    """Stands still until it is moved."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 class Log:
@@ -53,26 +67,26 @@ class Bench:
     def __init__(self, verifier: Verifier, limit: int) -> None:
         self.log = Log()
         self.admission = Admission(limit)
-        self.intake = Intake(verifier, cast(BatchingProducer, self.log), self.admission, Metrics("bridge"))
+        self.clock = Clock()
+        self.intake = Intake(
+            HealthKitWebhook(verifier),
+            cast(BatchingProducer, self.log),
+            self.admission,
+            Buckets(ADDRESS_RATE, USER_RATE, self.clock),
+            IntakeMetrics(Metrics("bridge"), self.admission),
+        )
+
+    def token(self, scope: str) -> str:
+        """Anna's."""
+        claims = {"iss": "auren", "aud": "auren", "sub": "anna", "scope": scope, "jti": "1", "exp": time.time() + 60}
+        return jwt.encode(claims, KEY, algorithm="ES256")
 
     async def post(
         self, *chunks: bytes | None, headers: dict[str, str] | None = None, scope: str = "push:healthkit"
     ) -> tuple[int, dict[str, Any]]:
         """Status and JSON of the answer; None among the chunks stands for a client that sends nothing any more."""
-        token = jwt.encode(
-            {
-                "iss": "auren",
-                "aud": "auren",
-                "sub": "anna",
-                "scope": scope,
-                "jti": "1",
-                "exp": time.time() + 60,
-            },
-            KEY,
-            algorithm="ES256",
-        )
         sent = {
-            "authorization": f"Bearer {token}",
+            "authorization": f"Bearer {self.token(scope)}",
             "content-type": "application/json; charset=utf-8",
             **(headers or {}),
         }
@@ -80,6 +94,7 @@ class Bench:
             "type": "http",
             "method": "POST",
             "path": "/webhooks/healthkit",
+            "client": ("192.0.2.1", 1234),
             "headers": [(k.encode(), v.encode()) for k, v in sent.items()],
         }
         waiting = list(chunks)
@@ -188,3 +203,26 @@ async def test_a_defect_is_an_answer_without_details(bench: Bench, monkeypatch: 
     assert status == 500
     assert "anna" not in json.dumps(body)
     assert bench.admission.in_flight == 0
+
+
+async def test_too_many_are_told_to_come_back_and_then_are_taken(bench: Bench) -> None:
+    bench.log.away = True  # which is found out after the buckets
+    burst = int(USER_RATE * BURST_SECONDS)
+    assert {(await bench.post(None))[0] for _ in range(burst)} == {503}
+    assert (await bench.post(None))[0] == 429
+    bench.clock.now += 1 / USER_RATE
+    assert [(await bench.post(None))[0] for _ in range(2)] == [503, 429]
+
+
+async def test_strangers_have_a_bucket_for_their_address(bench: Bench) -> None:
+    burst = int(ADDRESS_RATE * BURST_SECONDS)
+    refused = {"authorization": "Bearer nonsense"}
+    assert {(await bench.post(None, headers=refused))[0] for _ in range(burst)} == {401}
+    assert (await bench.post(None, headers=refused))[0] == 429
+
+
+async def test_the_token_may_stand_in_the_header_of_the_apps_example_server(bench: Bench) -> None:
+    bench.log.away = True
+    token = bench.token("push:healthkit")
+    assert (await bench.post(None, headers={"authorization": "", "api-key": token}))[0] == 503
+    assert (await bench.post(None, headers={"authorization": "", "api-key": "nonsense"}))[0] == 401

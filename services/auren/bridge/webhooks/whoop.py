@@ -1,0 +1,34 @@
+"""WHOOP v2: ``base64(HMAC-SHA256(client secret, timestamp + body))``, the timestamp in milliseconds.
+
+Wire format: developer.whoop.com, "Webhooks". The body holds ids only. Anything but 2xx is sent again, five times in
+about an hour.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import ClassVar
+
+from auren.bridge.credentials import CLIENT_SECRET
+from auren.bridge.webhooks import RequestHeaders
+from auren.bridge.webhooks.signed import SignedWebhook
+
+
+class WhoopWebhook(SignedWebhook):
+    """`POST /webhooks/whoop`."""
+
+    provider: ClassVar[str] = "whoop"
+    path: ClassVar[str] = "/webhooks/whoop"
+    secret: ClassVar[str] = CLIENT_SECRET
+    vendor_headers: ClassVar[frozenset[bytes]] = frozenset({b"x-whoop-signature-timestamp"})
+    ticks_per_second: ClassVar[int] = 1000
+
+    def signatures(self, headers: RequestHeaders) -> tuple[bytes, tuple[bytes, ...]]:
+        """One of each."""
+        signature = headers.get(b"x-whoop-signature", b"")
+        return headers.get(b"x-whoop-signature-timestamp", b""), (signature,) if signature else ()
+
+    @staticmethod
+    def encode(digest: bytes) -> bytes:
+        """Standard base64 with padding."""
+        return base64.b64encode(digest)
