@@ -21,6 +21,10 @@ ROLES: Grants = {
         "public.alembic_version": "SELECT",
         "public.revoked_tokens": "SELECT",
         "public.erased_users": "SELECT",
+        "public.connections": "SELECT, INSERT, UPDATE, DELETE",
+        "public.oauth_tokens": "SELECT, INSERT, UPDATE, DELETE",
+        "public.oauth_states": "SELECT, INSERT, DELETE",
+        "public.parked_deliveries": "SELECT, INSERT, UPDATE, DELETE",
     },
     "biometric_production": {
         "public.alembic_version": "SELECT",
@@ -41,7 +45,8 @@ ROLES: Grants = {
         f"{CHECKPOINT_SCHEMA}.checkpoint_writes": "SELECT, INSERT, UPDATE, DELETE",
     },
 }
-"""Role → table → privileges. The audit log can be added to and neither read nor changed by the services."""
+"""Role → table → privileges. The audit log can be added to and neither read nor changed by the services; an OAuth
+state is made and used up, never changed."""
 
 TEMPORARY = frozenset({"biometric_production"})
 """Roles that may make temporary tables: the ingest copies each batch into one before it merges it."""

@@ -21,7 +21,8 @@ from auren.migrations.roles import ROLES
 from tests.api import stores
 from tests.api.processes import Servers
 
-TABLES = {"readings", "deletion_tombstones", "revoked_tokens", "erased_users", "audit_log"}
+BRIDGE = {"connections", "oauth_tokens", "oauth_states", "parked_deliveries"}
+TABLES = {"readings", "deletion_tombstones", "revoked_tokens", "erased_users", "audit_log", *BRIDGE}
 PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
 
 
@@ -121,6 +122,8 @@ def test_up_down_and_up_again(bench: Bench) -> None:
     run(bench.settings())
     assert revision(bench) == REVISION
     assert tables(bench) == {*TABLES, "alembic_version"}
+    chain.downgrade(lambda: connect(bench.settings(), autocommit=False), "0002")
+    assert tables(bench) == {*TABLES - BRIDGE, "alembic_version"}
     chain.downgrade(lambda: connect(bench.settings(), autocommit=False), "base")
     assert tables(bench) == {"alembic_version"}
     chain.upgrade(lambda: connect(bench.settings(), autocommit=False), "0001")
@@ -215,6 +218,14 @@ def test_each_role_has_the_rights_of_the_table_and_no_others(bench: Bench) -> No
         ("biometric_bridge", "SELECT * FROM readings"),
         ("biometric_bridge", "INSERT INTO revoked_tokens (jti) VALUES ('x')"),
         ("biometric_bridge", "SELECT * FROM langgraph.checkpoints"),
+        ("biometric_bridge", "UPDATE oauth_states SET user_id = 'x'"),
+        ("biometric_bridge", "TRUNCATE parked_deliveries"),
+        ("biometric_bridge", "DELETE FROM erased_users"),
+        ("biometric_production", "SELECT * FROM connections"),
+        ("biometric_production", "SELECT * FROM oauth_tokens"),
+        ("biometric_production", "SELECT * FROM parked_deliveries"),
+        ("neuros_advanced", "SELECT * FROM oauth_tokens"),
+        ("neuros_advanced", "SELECT * FROM oauth_states"),
         ("biometric_production", "SELECT * FROM audit_log"),
         ("biometric_production", "SELECT * FROM langgraph.checkpoints"),
         ("biometric_production", "DELETE FROM deletion_tombstones"),
