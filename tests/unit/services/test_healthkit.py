@@ -386,6 +386,15 @@ def test_any_bytes_are_decoded_or_refused(body: bytes) -> None:
         assert decode(delivery(body)).events == []
 
 
+def test_text_that_is_not_utf_8_is_refused() -> None:
+    for body in (
+        b'{"data": {"\xff": []}}',
+        document(metric("steps", "count", sample(qty="x"))).replace(b'"x"', b'"\xff"'),
+    ):
+        with pytest.raises(DecodeError, match="UTF-8"):
+            decode(delivery(body))
+
+
 @pytest.mark.parametrize(
     "wrap", ['{"data": %s}', '{"data": {"metrics": [{"name": "step_count", "data": [{"a": %s}]}]}}']
 )

@@ -9,7 +9,6 @@ come several times a day, so equal content makes equal events. What is not known
 from __future__ import annotations
 
 import hashlib
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -19,12 +18,12 @@ import msgspec
 
 from auren.bridge.decoders import Decoded, DecodeError, plain_body
 from auren.bridge.decoders.units import Conversion, UnknownUnitError, conversion, rounded
+from auren.bridge.decoders.values import UnreadableError, named, number, printable
 from auren.events import METRICS, SCHEMA, Delivery, Event, Kind, Reading, Sleep, event_id
 
 PROVIDER: Final = "healthkit"
 MAX_READINGS: Final = 2000
 """Per event: a reading takes at most 240 bytes as JSON, so an event stays below 512 KiB."""
-MAX_DEVICE_CHARACTERS: Final = 128
 
 SIMPLE: Final[Mapping[str, str]] = {
     "resting_heart_rate": "resting_heart_rate",
@@ -59,10 +58,6 @@ Readings = dict[str, dict[tuple[str, datetime], Reading]]
 """By device, then by metric and time: the last of two values for the same moment stands."""
 
 
-class _UnreadableError(ValueError):
-    """A sample of a known metric cannot be read; the message is the reason's short name."""
-
-
 class _Metric(msgspec.Struct):
     name: str
     data: list[msgspec.Raw]
@@ -87,6 +82,8 @@ def decode(delivery: Delivery) -> Decoded:
         decoded = _decode(delivery)
     except RecursionError:
         raise DecodeError("nested too deeply") from None
+    except UnicodeDecodeError:
+        raise DecodeError("not UTF-8") from None
     if not decoded.events and decoded.skipped:
         raise DecodeError("no sample can be read: " + ", ".join(sorted(decoded.skipped)))
     return decoded
@@ -115,19 +112,14 @@ def _metrics(delivery: Delivery, decoded: Decoded) -> list[msgspec.Raw]:
         for name, raw in sections.items():
             held = _raw_list.decode(raw)
             if held:
-                decoded.unknown[f"section:{_named(name)}"] += len(held)
+                decoded.unknown[f"section:{named(name)}"] += len(held)
     except msgspec.DecodeError:
         raise DecodeError("not a Health Auto Export document") from None
     return metrics
 
 
-def _named(name: str) -> str:
-    """A document's own name, made fit for a log line and for comparing."""
-    return "".join(c if c.isascii() and c.isalnum() else "_" for c in name.strip().lower())[:64]
-
-
 def _read_metric(metric: _Metric, delivery: Delivery, decoded: Decoded, readings: Readings) -> None:
-    name = _named(metric.name)
+    name = named(metric.name)
     reader = READERS.get(name)
     if reader is None and name != "sleep_analysis":
         decoded.unknown[name] += len(metric.data)
@@ -135,12 +127,12 @@ def _read_metric(metric: _Metric, delivery: Delivery, decoded: Decoded, readings
     for raw in metric.data:
         try:
             sample = {key.lower(): value for key, value in _sample.decode(raw).items()}
-            device = _device(sample)
+            device = printable(sample.get("source"))
             if reader is None:
                 decoded.events.append(_sleep_event(delivery, device, sample, metric.units))
             else:
                 readings[device].update({(r.metric, r.time): r for r in reader(sample, metric.units)})
-        except _UnreadableError as error:
+        except UnreadableError as error:
             decoded.skipped[f"{name}:{error}"] += 1
         except UnknownUnitError:
             decoded.skipped[f"{name}:unit"] += 1
@@ -182,30 +174,17 @@ def _reading(metric: str, sample: Sample, key: str, convert: Conversion) -> Read
     end = instant(sample["enddate"]) if sample.get("enddate") else None
     return Reading(
         metric=metric,
-        value=rounded(convert(_number(sample, key))),
+        value=rounded(convert(number(sample.get(key)))),
         unit=METRICS[metric].unit,
         time=time,
         end_time=end if end is not None and end > time else None,
     )
 
 
-def _number(sample: Sample, key: str) -> float:
-    value = sample.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise _UnreadableError("value")
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        raise _UnreadableError("value") from None
-    if not math.isfinite(number):
-        raise _UnreadableError("value")
-    return number
-
-
 def instant(text: object) -> datetime:
     """The time of `2025-03-01 07:30:00 +0100`, with the app's variants: ISO 8601, and 12 hours with AM or PM."""
     if not isinstance(text, str):
-        raise _UnreadableError("date")
+        raise UnreadableError("date")
     # Newer systems put a narrow no-break space before AM and PM.
     words = text.replace("\u202f", " ").replace("\u00a0", " ").split()
     try:
@@ -219,23 +198,16 @@ def instant(text: object) -> datetime:
         # What cannot be written in UTC (year 1 east of Greenwich) is no time of a measurement either.
         time.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise _UnreadableError("date") from None
+        raise UnreadableError("date") from None
     if offset is None:
-        raise _UnreadableError("date")
+        raise UnreadableError("date")
     return time
-
-
-def _device(sample: Sample) -> str:
-    source = sample.get("source")
-    if not isinstance(source, str):
-        return ""
-    return " ".join("".join(c if c.isprintable() else " " for c in source).split())[:MAX_DEVICE_CHARACTERS]
 
 
 def _minutes(sample: Sample, units: str, *keys: str) -> float | None:
     for key in keys:
         if sample.get(key) is not None:
-            return rounded(conversion(units, "min")(_number(sample, key)))
+            return rounded(conversion(units, "min")(number(sample.get(key))))
     return None
 
 
@@ -243,7 +215,7 @@ def _sleep_event(delivery: Delivery, device: str, sample: Sample, units: str) ->
     """One aggregated night."""
     start, end = instant(sample.get("sleepstart")), instant(sample.get("sleepend"))
     if end <= start:
-        raise _UnreadableError("date")
+        raise UnreadableError("date")
     light, deep, rem = (_minutes(sample, units, key) for key in ("core", "deep", "rem"))
     unspecified = _minutes(sample, units, "asleep")
     total = _minutes(sample, units, "totalsleep")
