@@ -1,0 +1,245 @@
+"""Access tokens kept fresh: OAuth 2's refresh_token grant (RFC 6749, section 6) with rotation.
+
+A vendor that rotates refresh tokens takes each one once. So a refresh happens once: under the store's lock for all
+replicas, in a task that outlives a cancelled caller, and the new pair is saved before its access token is used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
+
+import httpx
+import msgspec
+
+from auren.bridge.credentials import CLIENT_ID, CLIENT_SECRET, Credentials
+from auren.bridge.tokens import NoTokensError, Tokens
+from auren.bridge.vendors import NotAllowedError, RetryLaterError, UpstreamFailedError
+from auren.bridge.vendors.breaker import Breaker
+from auren.bridge.vendors.exchange import RETRY_SECONDS, Answer, exchange, wait_seconds
+from auren.link import UnavailableError
+from auren.telemetry import logger
+
+MARGIN: Final = timedelta(seconds=60)
+"""A token with less time left is refreshed before it is used: clocks differ, and a fetch takes its time."""
+
+MOST_BYTES: Final = 64 * 1024
+"""Of a token endpoint's answer; tokens are a few KiB at most."""
+
+OURS_SECONDS: Final = 300.0
+"""To wait when our own credentials are missing or refused: somebody has to change a Secret."""
+
+REFRESH_SECONDS: Final = 15.0
+"""For the vendor's answer; other replicas wait for the lock for 20 s (tokens.LOCK_TIMEOUT_SECONDS)."""
+
+SAVE_DELAYS_SECONDS: Final = (0.2, 1.0, 5.0)
+"""Before attempts to save once more: the old pair is used up, losing the new one costs the person's connection."""
+
+STOP_SECONDS: Final = 10.0
+"""For refreshes under way when the process ends."""
+
+_KNOWN_ERRORS: Final = frozenset(
+    {"invalid_request", "invalid_client", "unauthorized_client", "unsupported_grant_type", "invalid_scope"}
+)
+"""RFC 6749, section 5.2, without invalid_grant: what is wrong with us, not with the person's grant."""
+
+_log = logger(__name__)
+
+
+class Locked(Protocol):
+    """The tokens of one person while nobody else can change them."""
+
+    @property
+    def tokens(self) -> Tokens:
+        """As they are now."""
+        ...
+
+    async def save(self, tokens: Tokens) -> None:
+        """Replace them; durable when the block of `Store.locked` ends. Raises UnavailableError."""
+        ...
+
+
+class Store(Protocol):
+    """What is needed of tokens.TokenStore. Raises UnavailableError and DecryptionError."""
+
+    async def load(self, provider: str, user_id: str) -> Tokens | None:
+        """The tokens; None when the person is not connected."""
+        ...
+
+    async def save(self, provider: str, user_id: str, tokens: Tokens) -> bool:
+        """Durable when it returns; False, and not kept, for a person who was erased."""
+        ...
+
+    def locked(self, provider: str, user_id: str) -> AbstractAsyncContextManager[Locked]:
+        """One holder among all replicas. Raises NoTokensError."""
+        ...
+
+
+class _Grant(msgspec.Struct):
+    access_token: str
+    refresh_token: str | None = None
+    expires_in: float | None = None
+    scope: str | None = None
+
+
+class _Fault(msgspec.Struct):
+    error: str = ""
+
+
+class RefreshingTokens:
+    """The tokens of one vendor's users; a vendors.TokenSource."""
+
+    def __init__(
+        self,
+        provider: str,
+        token_url: str,
+        store: Store,
+        credentials: Credentials,
+        client: httpx.AsyncClient,
+        breaker: Breaker,
+        *,
+        scope: str = "",
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        save_delays: Sequence[float] = SAVE_DELAYS_SECONDS,
+    ) -> None:
+        """`breaker` of the token endpoint; `scope` is sent with a refresh where the vendor wants one."""
+        self._provider = provider
+        self._token_url = token_url
+        self._store = store
+        self._credentials = credentials
+        self._client = client
+        self._breaker = breaker
+        self._scope = scope
+        self._now = now
+        self._save_delays = save_delays
+        self._refreshing: dict[tuple[str, str | None], asyncio.Task[str]] = {}
+
+    async def stop(self) -> None:
+        """Wait for refreshes under way: the vendor may have used up the old tokens already."""
+        if self._refreshing:
+            await asyncio.wait(list(self._refreshing.values()), timeout=STOP_SECONDS)
+
+    async def access_token(self, user_id: str, *, stale: str | None = None) -> str:
+        """See vendors.TokenSource."""
+        tokens = await self._load(user_id)
+        if self._usable(tokens, stale):
+            return tokens.access
+        key = (user_id, stale)
+        task = self._refreshing.get(key)
+        if task is None:
+            task = asyncio.create_task(self._refresh(user_id, stale), name=f"refresh-{self._provider}")
+            self._refreshing[key] = task
+            task.add_done_callback(lambda ended: self._ended(key, ended))
+        return await asyncio.shield(task)
+
+    def _ended(self, key: tuple[str, str | None], task: asyncio.Task[str]) -> None:
+        del self._refreshing[key]
+        if not task.cancelled():
+            task.exception()  # seen, also when every caller has gone
+
+    async def _load(self, user_id: str) -> Tokens:
+        tokens = await self._store.load(self._provider, user_id)
+        if tokens is None:
+            raise _not_connected()
+        return tokens
+
+    def _usable(self, tokens: Tokens, stale: str | None) -> bool:
+        if tokens.access == stale:
+            return False
+        return tokens.expires_at is None or tokens.expires_at - self._now() > MARGIN
+
+    async def _refresh(self, user_id: str, stale: str | None) -> str:
+        fresh: Tokens | None = None
+        try:
+            async with self._store.locked(self._provider, user_id) as locked:
+                if self._usable(locked.tokens, stale):  # somebody has refreshed while this waited for the lock
+                    return locked.tokens.access
+                fresh = await self._exchanged(locked.tokens)
+                await locked.save(fresh)
+        except NoTokensError:
+            raise _not_connected() from None
+        except UnavailableError:
+            if fresh is None:
+                raise
+            await self._save_late(user_id, fresh)
+        return fresh.access
+
+    async def _save_late(self, user_id: str, fresh: Tokens) -> None:
+        """The store was lost with the lock, after the vendor had used up the old pair. Raises UnavailableError."""
+        for delay in self._save_delays:
+            await asyncio.sleep(delay)
+            try:
+                await self._store.save(self._provider, user_id, fresh)
+            except UnavailableError:
+                continue
+            return
+        _log.error("refreshed tokens are lost, the person has to connect again", provider=self._provider)
+        raise UnavailableError("database", "refreshed tokens could not be saved")
+
+    async def _exchanged(self, tokens: Tokens) -> Tokens:
+        """The pair that the vendor gives for this one's refresh token."""
+        if not tokens.refresh:
+            raise NotAllowedError("the token has ended and cannot be refreshed", connection_broken=True)
+        request = self._client.build_request("POST", self._token_url, data=self._form(tokens.refresh))
+        with self._breaker.attempt():
+            asked_at = self._now()
+            answer = await exchange(self._client, request, MOST_BYTES, REFRESH_SECONDS)
+            if answer.status == 200:
+                return _tokens(_grant(answer), tokens, asked_at)
+        raise self._refusal(answer)
+
+    def _form(self, refresh_token: str) -> dict[str, str]:
+        client_id, secret = self._credentials.get(CLIENT_ID), self._credentials.get(CLIENT_SECRET)
+        if client_id is None or secret is None:
+            raise RetryLaterError(OURS_SECONDS, "no client credentials")
+        form = {
+            "grant_type": "refresh_token",
+            "refresh_token": refresh_token,
+            "client_id": client_id.decode(),
+            "client_secret": secret.decode(),
+        }
+        return form | ({"scope": self._scope} if self._scope else {})
+
+    def _refusal(self, answer: Answer) -> NotAllowedError | RetryLaterError:
+        if answer.status == 429:
+            return RetryLaterError(wait_seconds(answer.headers, RETRY_SECONDS, self._now()), "the vendor's rate limit")
+        fault = _fault(answer)
+        if fault == "invalid_grant":
+            return NotAllowedError("the vendor does not accept the refresh token", connection_broken=True)
+        known = f" ({fault})" if fault in _KNOWN_ERRORS else ""
+        return RetryLaterError(OURS_SECONDS, f"the token endpoint answered {answer.status}{known}")
+
+
+def _grant(answer: Answer) -> _Grant:
+    try:
+        grant = msgspec.json.decode(answer.body, type=_Grant)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        grant = None
+    if grant is None or not grant.access_token:
+        raise UpstreamFailedError(RETRY_SECONDS, "the token endpoint answered without a token")
+    return grant
+
+
+def _fault(answer: Answer) -> str:
+    try:
+        return msgspec.json.decode(answer.body, type=_Fault).error
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
+
+
+def _tokens(grant: _Grant, before: Tokens, asked_at: datetime) -> Tokens:
+    """A vendor that does not rotate sends no refresh token: the old one stays. The same holds for the scopes."""
+    return Tokens(
+        access=grant.access_token,
+        refresh=grant.refresh_token or before.refresh,
+        expires_at=None if grant.expires_in is None else asked_at + timedelta(seconds=grant.expires_in),
+        scopes=before.scopes if grant.scope is None else tuple(grant.scope.split()),
+        refreshed_at=asked_at,
+    )
+
+
+def _not_connected() -> NotAllowedError:
+    return NotAllowedError("not connected", connection_broken=True)
