@@ -66,7 +66,8 @@ function's own business: it puts such a record into the dead letter topic and go
 """
 
 
-def _options(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
+def client_options(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
+    """Connection and login, as every aiokafka client takes them."""
     options: dict[str, Any] = {
         "bootstrap_servers": settings.kafka_bootstrap,
         "client_id": client_id,
@@ -163,7 +164,7 @@ class Producer:
             max_batch_size=BATCH_BYTES,
             max_request_size=MAX_DEAD_LETTER_BYTES,
             linger_ms=0,
-            **_options(self._settings, self._client_id),
+            **client_options(self._settings, self._client_id),
         )
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_MS / 1000):
@@ -309,7 +310,7 @@ class Consumer:
             auto_offset_reset="earliest",
             # A larger record still comes, alone: this bounds the memory, not the records.
             max_partition_fetch_bytes=4 * 1024 * 1024,
-            **_options(self._settings, self._client_id),
+            **client_options(self._settings, self._client_id),
         )
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_MS / 1000):

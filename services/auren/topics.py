@@ -97,7 +97,13 @@ ACCESS: Final = (
     Access(
         user="biometric-bridge",
         reads=(WEBHOOKS, WEBHOOKS_DLQ, TERRA, TERRA_DLQ),
-        writes=(WEBHOOKS, WEBHOOKS_DLQ, EVENTS, TERRA_DLQ),
+        writes=(
+            WEBHOOKS,
+            WEBHOOKS_DLQ,
+            EVENTS,
+            TERRA,
+            TERRA_DLQ,
+        ),  # the logs themselves too: the replay of dead letters
         groups=(BRIDGE_GROUP,),
     ),
     Access(

@@ -11,9 +11,16 @@ from auren.bridge.admission import Admission
 from auren.bridge.batches import BatchingProducer
 from auren.bridge.buckets import Buckets
 from auren.bridge.collector import Collector
-from auren.bridge.decoders import healthkit
+from auren.bridge.connections import Connections
+from auren.bridge.decoders import healthkit, oura, terra, whoop
+from auren.bridge.desk import Desk, Source
+from auren.bridge.errands import Errands
 from auren.bridge.intake import Intake, IntakeMetrics
+from auren.bridge.outbox import Outbox
+from auren.bridge.parking import Parking
 from auren.bridge.settings import BridgeSettings, CollectorSettings
+from auren.bridge.vendors.breaker import Breaker
+from auren.bridge.vendors.download import Downloads
 from auren.bridge.webhooks import Webhook
 from auren.bridge.webhooks.healthkit import HealthKitWebhook
 from auren.bridge.webhooks.oura import OuraWebhook
@@ -28,7 +35,12 @@ from auren.settings import load
 from auren.telemetry import Metrics, configure_logging
 from auren.topics import BRIDGE_GROUP, WEBHOOKS
 
-DECODERS = {healthkit.PROVIDER: healthkit.decode}
+SOURCES = {
+    healthkit.PROVIDER: Source(healthkit.decode),
+    oura.PROVIDER: Source(oura.decode, oura.read_whose),
+    terra.PROVIDER: Source(terra.decode, terra.read_whose),
+    whoop.PROVIDER: Source(whoop.decode, whoop.read_whose),
+}
 
 
 class Front:
@@ -90,13 +102,22 @@ async def collect_events() -> None:
     database = Database(settings, application="biometric-bridge-collect", revision=REVISION)
     producer = Producer(settings, "biometric-bridge-collect")
 
-    collector = Collector(producer, DECODERS, database.erased_users, metrics)
+    breaker = Breaker("terra-payloads")
+    downloads = Downloads(settings.terra_payload_hosts, breaker)
+    desk = Desk(SOURCES, Connections(database), database.erased_users)
+    outbox, parking = Outbox(producer, metrics), Parking(database)
+    errands = Errands(desk, outbox, parking, downloads.download, metrics)
+    collector = Collector(desk, outbox, parking, metrics)
     consumer = Consumer(
         settings, client_id="biometric-bridge-collect", group=BRIDGE_GROUP, topics=[WEBHOOKS], handle=collector.handle
     )
     metrics.gauge("lag_records", "Deliveries that wait").set_function(lambda: sum(consumer.lag().values()))
     health.add("kafka", producer.check)
+    metrics.gauge("breaker_state", "0 closed, 1 half-open, 2 open", ("upstream",)).labels(breaker.name).set_function(
+        lambda: breaker.state
+    )
     health.add("consumer", consumer.check)
+    health.add("errands", errands.check)
     health.add("database", database.check)
-    app = create_app("collector", settings, health, metrics, parts=(database, producer, consumer))
+    app = create_app("collector", settings, health, metrics, parts=(database, producer, downloads, errands, consumer))
     await serve(app, settings.model_copy(update={"port": settings.health_port}), health, metrics)

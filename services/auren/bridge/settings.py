@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
 
 from auren.bridge.credentials import Credentials
+from auren.bridge.vendors.download import Place
 from auren.bridge.webhooks.signed import DEFAULT_WINDOW_SECONDS
 from auren.settings import DatabaseSettings, KafkaSettings, Port, RedisSettings, ServiceSettings, Settings
 
@@ -48,3 +50,20 @@ class CollectorSettings(KafkaSettings, DatabaseSettings, RedisSettings, ServiceS
 
     health_port: Port = 8890
     metrics_port: Port = 9465
+    terra_payload_hosts: Annotated[tuple[str, ...], NoDecode] = (
+        "storage.googleapis.com/terra-services-p-bkt-payloads",
+    )
+    """Where Terra may leave payloads: hosts, each with a bucket behind a slash or without. Terra's documentation shows
+    this one; an own bucket is added here."""
+
+    @field_validator("terra_payload_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("terra_payload_hosts")
+    @classmethod
+    def _places(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for host in value:
+            Place.parse(host)
+        return value

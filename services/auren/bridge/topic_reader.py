@@ -10,7 +10,7 @@ from typing import Final, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from auren.kafka import Record, _options
+from auren.kafka import Record, client_options
 from auren.settings import KafkaSettings
 from auren.topics import Topic
 
@@ -38,7 +38,7 @@ class TopicReader:
             auto_offset_reset="earliest",
             # A larger record still comes, alone.
             max_partition_fetch_bytes=4 * 1024 * 1024,
-            **_options(settings, client_id),
+            **client_options(settings, client_id),
         )
         self.bounds: Mapping[int, tuple[int, int]] = {}
         """By partition: the oldest offset, and the one after the newest, as they were at the start."""

@@ -1,67 +1,121 @@
-"""The collector: counted is what was sent, and the log names nothing of a person's document."""
+"""The collector: everything is sent, parked or a dead letter, and the log names nothing of a person's document."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import structlog
 from prometheus_client import generate_latest
 
-from auren.bridge.collector import Collector
-from auren.bridge.decoders import healthkit
-from auren.events import Delivery
 from auren.link import UnavailableError
-from auren.telemetry import Metrics
-from tests.unit.services.test_consumer import Arrived
+from tests.unit.services.collecting import NOW, Works, arrived
 
-NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-
-class Log:
-    """Stands for the producer: refuses as often as the test says."""
-
-    def __init__(self) -> None:
-        self.refusals = 0
-        self.sent: list[Any] = []
-
-    async def send_all(self, _topic: object, records: Sequence[Any]) -> None:
-        if self.refusals:
-            self.refusals -= 1
-            raise UnavailableError("kafka", "away")
-        self.sent += records
+REFERENCE, TERRA_ID = "anna", "5d1f7c0e-0000-4000-8000-000000000001"
 
 
-async def nobody(_users: Sequence[str]) -> Mapping[str, datetime]:
-    return {}
+@pytest.fixture
+def works() -> Works:
+    return Works()
 
 
-def delivered(document: object) -> Arrived:
-    body = json.dumps(document).encode()
-    delivery = Delivery(id="1", provider="healthkit", received_at=NOW, body=body, user_id="anna")
-    return Arrived(0, value=body, headers=delivery.headers())
+def daily(reference: str | None = REFERENCE, kind: str = "daily") -> dict[str, Any]:
+    day = {
+        "metadata": {"start_time": "2026-02-28T00:00:00+01:00", "end_time": "2026-03-01T00:00:00+01:00"},
+        "heart_rate_data": {"summary": {"resting_hr_bpm": 52}},
+        "distance_data": {"steps": 4321},
+    }
+    return {"type": kind, "user": {"user_id": TERRA_ID, "reference_id": reference, "provider": "GARMIN"}, "data": [day]}
 
 
-async def test_what_could_not_be_sent_is_not_counted_and_names_stay_out_of_the_log() -> None:
-    log, metrics = Log(), Metrics("collector")
-    collector = Collector(log, {"healthkit": healthkit.decode}, nobody, metrics)  # type: ignore[arg-type]
+async def test_what_could_not_be_sent_is_not_counted_and_names_stay_out_of_the_log(works: Works) -> None:
     sample = {"date": "2026-03-01 11:00:00 +0000", "qty": 61}
     known = {"name": "resting_heart_rate", "units": "count/min", "data": [sample]}
     private = {"name": "annas secret", "units": "", "data": [{"qty": 1}, {"qty": 2}]}
-    record = delivered({"data": {"metrics": [known, private]}})
-    log.refusals = 1
+    record = arrived("healthkit", {"data": {"metrics": [known, private]}}, "anna")
+    works.log.refusals = 1
     with structlog.testing.capture_logs() as written:
         with pytest.raises(UnavailableError):
-            await collector.handle([record])
-        assert 'auren_collector_events_total{kind="readings"' not in generate_latest(metrics.registry).decode()
-        await collector.handle([record])
-    text = generate_latest(metrics.registry).decode()
+            await works.collector.handle([record])
+        assert 'auren_collector_events_total{kind="readings"' not in generate_latest(works.metrics.registry).decode()
+        await works.collector.handle([record])
+    text = generate_latest(works.metrics.registry).decode()
     assert 'auren_collector_events_total{kind="readings",provider="healthkit"} 1.0' in text
     assert 'auren_collector_deliveries_total{outcome="decoded",provider="healthkit"} 1.0' in text
-    assert len(log.sent) == 1
+    assert len(works.log.sent) == 1
     (line,) = [entry for entry in written if entry["event"] == "left out"]
     assert (line["unknown"], line["skipped"]) == (2, 0)
     assert "secret" not in str(written)
+
+
+async def test_terra_names_our_user_itself(works: Works) -> None:
+    await works.collector.handle([arrived("terra", daily())])
+    assert {event.user_id for event in works.log.events()} == {"anna"}
+    readings = {reading.metric: reading.value for event in works.log.events() for reading in event.readings}
+    assert readings["resting_heart_rate"] == 52
+    assert readings["steps"] == 4321
+    assert works.park.parked == {}
+
+
+async def test_a_person_whom_nobody_knows_yet_is_waited_for_and_found(works: Works) -> None:
+    await works.collector.handle([arrived("terra", daily(reference=None))])
+    assert works.log.sent == []
+    [parked] = works.park.parked.values()
+    assert (parked.provider, parked.reason) == ("terra", "unknown-user")
+    assert not await works.errands.turn(parked.due_at - timedelta(seconds=1))
+    assert await works.errands.turn(parked.due_at)
+    [parked] = works.park.parked.values()
+    assert parked.attempts == 2
+    works.people.users["terra", TERRA_ID] = "anna"
+    await works.errands.turn(parked.due_at)
+    assert works.park.parked == {}
+    assert {event.user_id for event in works.log.events()} == {"anna"}
+
+
+async def test_a_person_who_stays_unknown_is_a_dead_letter_after_a_day_and_never_dropped(works: Works) -> None:
+    await works.collector.handle([arrived("whoop", {"user_id": 7, "id": "a1", "type": "sleep.updated"})])
+    now, tries = NOW, 0
+    while works.park.parked:
+        [parked] = works.park.parked.values()
+        now, tries = max(now, parked.due_at), tries + 1
+        await works.errands.turn(now)
+    assert tries > 20
+    [dead] = works.log.dead
+    assert (dead["stage"], dead["error"], dead["provider"]) == ("wait", "unknown-user", "whoop")
+    assert int(dead["attempts"]) == tries
+
+
+async def test_terras_own_words_connect_and_disconnect(works: Works) -> None:
+    auth = {"type": "auth", "status": "success", "user": daily()["user"]}
+    await works.collector.handle([arrived("terra", auth)])
+    assert works.people.users == {("terra", TERRA_ID): "anna"}
+    await works.collector.handle([arrived("terra", daily(reference=None))])
+    assert {event.user_id for event in works.log.events()} == {"anna"}
+    await works.collector.handle([arrived("terra", {"type": "deauth", "user": {"user_id": TERRA_ID}})])
+    assert works.people.users == {}
+
+
+async def test_what_came_before_an_erasure_is_dropped(works: Works) -> None:
+    works.erased["anna"] = NOW
+    await works.collector.handle([arrived("terra", daily())])
+    await works.collector.handle([arrived("terra", daily(reference=None))])
+    works.people.users["terra", TERRA_ID] = "anna"
+    await works.errands.turn(NOW + timedelta(days=365))
+    assert (works.log.sent, works.log.dead, works.park.parked) == ([], [], {})
+
+
+@pytest.mark.parametrize(
+    ("provider", "body", "error"),
+    [
+        ("terra", b"no json", "not a message of Terra"),
+        ("nobody", b"{}", "no decoder for this provider"),
+        ("healthkit", b"{}", "the delivery names no user"),
+    ],
+)
+async def test_what_can_never_work_is_a_dead_letter_and_holds_up_nobody(
+    works: Works, provider: str, body: bytes, error: str
+) -> None:
+    await works.collector.handle([arrived(provider, body), arrived("terra", daily())])
+    assert [(dead["stage"], dead["error"]) for dead in works.log.dead] == [("decode", error)]
+    assert works.log.events()

@@ -88,6 +88,9 @@ class Downloads:
         # No connection is used twice: it was verified for one host name, and another may share the address.
         self._client = http_client(transport, keep_alive=False)
 
+    async def start(self) -> None:
+        """There is nothing to begin: each download makes its own connection."""
+
     async def stop(self) -> None:
         """Close the client."""
         await self._client.aclose()
