@@ -15,6 +15,8 @@ PULL_POLICY: Final[PullPolicy] = "IfNotPresent"
 AUTH_ISSUER: Final = "auren"
 AUTH_AUDIENCE: Final = "auren"
 TARGET_CPU_PERCENT: Final = 70
+WINDOW_SECONDS: Final = 300
+"""How far the timestamp of a provider's signature may lie from now. No vendor names a window; the services' default."""
 MAX_CONNECTIONS: Final = 50
 """Connections of the database server; each costs it 5 to 10 MB, and the pools are cut out of them."""
 

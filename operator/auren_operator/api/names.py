@@ -104,9 +104,21 @@ ENV_REDIS_HOST: Final = "AUREN_REDIS_HOST"
 ENV_REDIS_PORT: Final = "AUREN_REDIS_PORT"
 ENV_CHROMA_HOST: Final = "AUREN_CHROMA_HOST"
 ENV_CHROMA_PORT: Final = "AUREN_CHROMA_PORT"
+ENV_PROVIDERS_DIR: Final = "AUREN_PROVIDERS_DIR"
+ENV_PUBLIC_URL: Final = "AUREN_PUBLIC_URL"
+ENV_HEALTHKIT_ENABLED: Final = "AUREN_HEALTHKIT_ENABLED"
+ENV_OURA_WINDOW_SECONDS: Final = "AUREN_OURA_WINDOW_SECONDS"
+ENV_WHOOP_WINDOW_SECONDS: Final = "AUREN_WHOOP_WINDOW_SECONDS"
+ENV_TERRA_WINDOW_SECONDS: Final = "AUREN_TERRA_WINDOW_SECONDS"
+ENV_DELIVERIES_PER_SECOND: Final = "AUREN_DELIVERIES_PER_SECOND"
+ENV_PUSHES_PER_SECOND: Final = "AUREN_PUSHES_PER_SECOND"
+ENV_TERRA_PAYLOAD_HOSTS: Final = "AUREN_TERRA_PAYLOAD_HOSTS"
 
 SECRETS_DIR: Final = "/run/auren/secrets"
 """Where the services find their Secrets: one file per value, named like its setting in lower case."""
+
+PROVIDERS_DIR: Final = "/run/auren/providers"
+"""Where the bridge finds the Secrets of the providers: a directory for each that is enabled, one file per key."""
 
 OPERATOR_ENVIRONMENT: Final[Mapping[str, str]] = {
     ENV_VERSION: "The AUREN release that the operator installs.",
@@ -142,6 +154,12 @@ RESERVED_ENVIRONMENT: Final[Mapping[str, str]] = {
     ENV_REDIS_PORT: "Port of Redis.",
     ENV_CHROMA_HOST: "Address of Chroma.",
     ENV_CHROMA_PORT: "Port of Chroma.",
+    ENV_PROVIDERS_DIR: "Directory that holds a directory for each provider whose Secret is mounted (bridge only).",
+    ENV_PUBLIC_URL: "`spec.bridge.publicURL` (bridge only).",
+    ENV_HEALTHKIT_ENABLED: "`spec.bridge.providers.healthkit.enabled` (bridge only).",
+    ENV_OURA_WINDOW_SECONDS: "`spec.bridge.providers.oura.windowSeconds`, while it is enabled (bridge only).",
+    ENV_WHOOP_WINDOW_SECONDS: "`spec.bridge.providers.whoop.windowSeconds`, while it is enabled (bridge only).",
+    ENV_TERRA_WINDOW_SECONDS: "`spec.bridge.providers.terra.windowSeconds`, while it is enabled (bridge only).",
 }
 """Environment variables that the operator sets on a service; `spec.<service>.env` may not set them."""
 
@@ -150,3 +168,11 @@ FREE_ENVIRONMENT: Final[Mapping[str, str]] = {
     ENV_CORS_ORIGINS: "Origins that browsers may call from, separated by commas; none by default.",
 }
 """Environment variables that every service reads and that `spec.<service>.env` may set."""
+
+FREE_BRIDGE_ENVIRONMENT: Final[Mapping[str, str]] = {
+    ENV_DELIVERIES_PER_SECOND: "Deliveries a second that one address may send for one provider.",
+    ENV_PUSHES_PER_SECOND: "Pushes a second that one person's phone may send.",
+    ENV_TERRA_PAYLOAD_HOSTS: "Hosts, each with a bucket behind a slash or without, that payloads which Terra only "
+    "points to are downloaded from, separated by commas; Terra's own by default.",
+}
+"""Environment variables that the bridge alone reads and that `spec.bridge.env` may set."""

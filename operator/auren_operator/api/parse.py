@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from auren_operator.api import defaults, names
+from auren_operator.api import defaults, names, providers
 from auren_operator.api.defaults import SizeDefaults, StoreSize
 from auren_operator.api.quantity import to_bytes
 from auren_operator.api.release import Release
 from auren_operator.api.rules import name_violations, violations
-from auren_operator.api.spec import Autoscaling, KafkaSpec, ServiceSpec, Stack, StoreSpec, TimescaleSpec
+from auren_operator.api.spec import (
+    Autoscaling,
+    BridgeSpec,
+    KafkaSpec,
+    ProviderSpec,
+    ServiceSpec,
+    Stack,
+    StoreSpec,
+    TimescaleSpec,
+)
 
 
 def parse(resource: Mapping[str, Any], release: Release) -> tuple[Stack | None, tuple[str, ...]]:
@@ -60,9 +69,9 @@ def _stack(metadata: Mapping[str, Any], spec: Mapping[str, Any], release: Releas
         timescaledb=_timescaledb(spec.get("timescaledb", {}), sized),
         redis=_store(spec.get("redis", {}), sized.redis),
         chromadb=_store(spec.get("chromadb", {}), sized.chromadb),
-        neuros=_service(spec.get("neuros", {}), sized, sized.neuros),
-        biometric=_service(spec.get("biometric", {}), sized, sized.biometric),
-        bridge=_service(spec.get("bridge", {}), sized, sized.bridge),
+        neuros=ServiceSpec(**_service(spec.get("neuros", {}), sized, sized.neuros)),
+        biometric=ServiceSpec(**_service(spec.get("biometric", {}), sized, sized.biometric)),
+        bridge=_bridge(spec.get("bridge", {}), sized),
         job_resources=defaults.resources(defaults.JOB_BOX),
     )
 
@@ -110,21 +119,38 @@ def _timescaledb(timescaledb: Mapping[str, Any], sized: SizeDefaults) -> Timesca
     return TimescaleSpec(replicas=1, max_connections=connections, **_storage(timescaledb, sized.timescaledb))
 
 
-def _service(service: Mapping[str, Any], sized: SizeDefaults, box: defaults.Box) -> ServiceSpec:
+def _service(service: Mapping[str, Any], sized: SizeDefaults, box: defaults.Box) -> dict[str, Any]:
     autoscaling = _autoscaling(service.get("autoscaling"), sized)
     replicas = autoscaling.min_replicas if autoscaling else service.get("replicas", sized.service_replicas)
-    return ServiceSpec(
-        enabled=service.get("enabled", True),
-        replicas=replicas,
-        autoscaling=autoscaling,
-        resources=defaults.resources(box, service.get("resources")),
-        env={variable["name"]: variable.get("value", "") for variable in service.get("env", ())},
-        node_selector=dict(service.get("nodeSelector", {})),
-        tolerations=tuple(service.get("tolerations", ())),
-        affinity=service.get("affinity"),
-        priority_class_name=service.get("priorityClassName"),
-        labels=dict(service.get("labels", {})),
-        annotations=dict(service.get("annotations", {})),
+    return {
+        "enabled": service.get("enabled", True),
+        "replicas": replicas,
+        "autoscaling": autoscaling,
+        "resources": defaults.resources(box, service.get("resources")),
+        "env": {variable["name"]: variable.get("value", "") for variable in service.get("env", ())},
+        "node_selector": dict(service.get("nodeSelector", {})),
+        "tolerations": tuple(service.get("tolerations", ())),
+        "affinity": service.get("affinity"),
+        "priority_class_name": service.get("priorityClassName"),
+        "labels": dict(service.get("labels", {})),
+        "annotations": dict(service.get("annotations", {})),
+    }
+
+
+def _bridge(bridge: Mapping[str, Any], sized: SizeDefaults) -> BridgeSpec:
+    asked = bridge.get("providers", {})
+    return BridgeSpec(
+        public_url=bridge.get("publicURL"),
+        healthkit=asked.get(providers.HEALTHKIT, {}).get("enabled", True),
+        providers={
+            name: ProviderSpec(
+                secret=asked[name]["credentials"]["name"],
+                window_seconds=asked[name].get("windowSeconds", defaults.WINDOW_SECONDS),
+            )
+            for name in providers.SIGNED
+            if asked.get(name, {}).get("enabled", False)
+        },
+        **_service(bridge, sized, sized.bridge),
     )
 
 

@@ -32,6 +32,7 @@ class Reason(StrEnum):
     STARTING = "Starting"
     ROLLING_OUT = "RollingOut"
     WAITING_FOR_COMPONENTS = "WaitingForComponents"
+    WAITING_FOR_SECRETS = "WaitingForSecrets"
     PODS_NOT_READY = "PodsNotReady"
     CANNOT_PULL_IMAGE = "CannotPullImage"
     CRASH_LOOP = "CrashLoop"
@@ -79,6 +80,8 @@ SENTENCES: Final[Mapping[Reason, str]] = {
     Reason.STARTING: "The pods were created and have not been ready yet.",
     Reason.ROLLING_OUT: "Pods of a new revision replace those of the old one.",
     Reason.WAITING_FOR_COMPONENTS: "It is created once what it needs is ready; `waitingFor` lists it.",
+    Reason.WAITING_FOR_SECRETS: "The pods run; what needs a Secret of yours that is missing or lacks a key is off; "
+    "`waitingFor` lists it.",
     Reason.PODS_NOT_READY: "Pods that were ready are not any more.",
     Reason.CANNOT_PULL_IMAGE: "A node cannot pull the image.",
     Reason.CRASH_LOOP: "A container ends again and again.",
@@ -99,7 +102,7 @@ SENTENCES: Final[Mapping[Reason, str]] = {
     Reason.CREATED: "A child was created for the first time.",
     Reason.HEALED: "A child had been deleted and was created again.",
     Reason.REVERTED: "Fields of a child had been edited and were set back.",
-    Reason.WAITING: "A component began to wait for others.",
+    Reason.WAITING: "A component began to wait for others, or for a Secret of yours.",
     Reason.READY: "The stack became ready.",
     Reason.DEGRADED: "The stack lost something that was ready.",
 }

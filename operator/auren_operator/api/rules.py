@@ -13,6 +13,7 @@ from auren_operator.api import defaults, reserved
 from auren_operator.api.names import IMAGE_ENV, RESERVED_ENVIRONMENT
 from auren_operator.api.placement import AFFINITY, TOLERATION
 from auren_operator.api.pools import least_connections
+from auren_operator.api.providers import NEEDS_PUBLIC_URL, PROVIDERS, PUBLIC_URL
 from auren_operator.api.quantity import is_quantity, quantity
 from auren_operator.api.schema import Boolean, Entries, Fields, Integer, IntOrText, Items, Rule, Text, Transition
 from auren_operator.api.spec import Size
@@ -46,7 +47,9 @@ def _filled(spec: Any) -> Any:
         return None
     parents: dict[str, Any] = {name: spec.get(name) or {} for name in PARENTS}
     stores = {name: {**parents[name], "storage": parents[name].get("storage") or {}} for name in STORES}
-    return {**spec, **parents, **stores}
+    asked = parents["bridge"].get("providers") or {}
+    providers = {name: asked.get(name) or {} for name in PROVIDERS.fields}
+    return {**spec, **parents, **stores, "bridge": {**parents["bridge"], "providers": providers}}
 
 
 SERVICES: Final = ("neuros", "biometric", "bridge")
@@ -212,6 +215,10 @@ _SERVICE: Final = Fields(
     ),
 )
 
+_BRIDGE: Final = Fields(
+    {**_SERVICE.fields, "publicURL": PUBLIC_URL, "providers": PROVIDERS}, rules=(*_SERVICE.rules, NEEDS_PUBLIC_URL)
+)
+
 _KAFKA: Final = Fields(
     {
         "replicas": Integer(
@@ -283,7 +290,7 @@ SPEC: Final = Fields(
         "auth": Fields({"issuer": Text(512, shortest=1), "audience": Text(512, shortest=1)}),
         "neuros": _SERVICE,
         "biometric": _SERVICE,
-        "bridge": _SERVICE,
+        "bridge": _BRIDGE,
         "kafka": _KAFKA,
         "timescaledb": _TIMESCALEDB,
         "redis": _REDIS,

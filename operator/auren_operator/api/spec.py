@@ -65,6 +65,30 @@ class ServiceSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ProviderSpec:
+    """A vendor of wearables that signs its deliveries, switched on.
+
+    ``secret`` is the name of the person's own Secret with the credentials; ``window_seconds`` is how far the timestamp
+    of a signature may lie from now.
+    """
+
+    secret: str
+    window_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeSpec(ServiceSpec):
+    """The bridge. ``providers`` holds those of `providers.SIGNED` that are switched on.
+
+    ``public_url`` is the bridge's address as vendors and browsers reach it, without a path; None where there is none.
+    """
+
+    public_url: str | None
+    healthkit: bool
+    providers: Mapping[str, ProviderSpec]
+
+
+@dataclass(frozen=True, slots=True)
 class StoreSpec:
     """A store with a volume per replica. ``storage_class`` None is the cluster's default class."""
 
@@ -128,5 +152,5 @@ class Stack:
     chromadb: StoreSpec
     neuros: ServiceSpec
     biometric: ServiceSpec
-    bridge: ServiceSpec
+    bridge: BridgeSpec
     job_resources: Resources

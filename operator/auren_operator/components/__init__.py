@@ -17,7 +17,7 @@ from auren_operator.components import (
     timescaledb,
     topics,
 )
-from auren_operator.manifests.model import Facts
+from auren_operator.manifests.model import Facts, UserSecret
 
 MODULES: tuple[ModuleType, ...] = (
     stack,
@@ -39,6 +39,11 @@ component_names_with_rows: tuple[str, ...] = tuple(
     module.COMPONENT.name for module in MODULES if module.COMPONENT.workload in ("StatefulSet", "Deployment")
 )
 """The components that have a row in the status; a Job's reason shows on whoever waits for it."""
+
+
+def user_secrets(stack: Stack) -> list[UserSecret]:
+    """The Secrets that people make for the stack and its spec names."""
+    return bridge.user_secrets(stack)
 
 
 def desired_claims(wanted: Stack, facts: Facts) -> dict[str, int]:

@@ -10,13 +10,15 @@ from typing import Final
 
 from auren_operator.api import names
 from auren_operator.api.pools import pools
+from auren_operator.api.providers import SIGNED
 from auren_operator.api.spec import Stack
 from auren_operator.components import kafka, redis, timescaledb
 from auren_operator.components import stack as whole
 from auren_operator.manifests.images import BRIDGE
-from auren_operator.manifests.model import Built, Component, Facts, SecretSpec
+from auren_operator.manifests.model import Built, Component, Facts, SecretSpec, UserSecret
 from auren_operator.manifests.network import BRIDGE_PORT, COLLECT_HEALTH_PORT, COLLECT_METRICS_PORT, METRICS_PORT
 from auren_operator.manifests.pods import Container, Probes, ask_http
+from auren_operator.manifests.secrets import optional_files
 from auren_operator.manifests.services import (
     LIVE,
     PROBE_PERIOD_SECONDS,
@@ -53,6 +55,15 @@ def secrets(stack: Stack) -> list[SecretSpec]:
     return [service_secret(stack, COMPONENT)]
 
 
+def user_secrets(stack: Stack) -> list[UserSecret]:
+    """The credentials of the providers that are switched on; none while the bridge itself is off."""
+    asked = stack.bridge.providers if stack.bridge.enabled else {}
+    return [
+        UserSecret(provider.secret, COMPONENT.name, f"provider {name}", SIGNED[name].keys)
+        for name, provider in asked.items()
+    ]
+
+
 def build(stack: Stack, facts: Facts) -> Built:
     """Both containers with what they need to reach the log, the database and Redis."""
     wiring = (
@@ -62,12 +73,42 @@ def build(stack: Stack, facts: Facts) -> Built:
         | redis.client(stack)
     )
     containers = [_serve(stack, wiring), _collect(stack, wiring)]
-    return our_service(stack, COMPONENT, facts, stack.bridge, containers, wiring, PORTS)
+    volumes = [
+        optional_files(_volume(name), provider.secret, SIGNED[name].known_keys)
+        for name, provider in stack.bridge.providers.items()
+    ]
+    return our_service(stack, COMPONENT, facts, stack.bridge, containers, wiring, PORTS, volumes)
+
+
+def _volume(provider: str) -> str:
+    return f"provider-{provider}"
+
+
+def _mounts(stack: Stack) -> dict[str, str]:
+    """Volume → directory, of each provider that is switched on.
+
+    What is mounted follows a changed Secret by itself, and the bridge reads it again: no hash of it is on the pods.
+    """
+    return {_volume(name): f"{names.PROVIDERS_DIR}/{name}" for name in stack.bridge.providers}
+
+
+def _providers(stack: Stack) -> dict[str, str]:
+    """What both containers are told about providers."""
+    url = stack.bridge.public_url
+    return {names.ENV_PROVIDERS_DIR: names.PROVIDERS_DIR} | ({names.ENV_PUBLIC_URL: url} if url else {})
 
 
 def _serve(stack: Stack, wiring: Wiring) -> Container:
-    env = {names.ENV_DATABASE_POOL_SIZE: str(pools(stack).bridge_serve)}
-    return service_container("serve", BRIDGE, stack.bridge, wiring, SERVE_PORTS, env, arguments=("serve",))
+    windows = {SIGNED[name].window_variable: str(p.window_seconds) for name, p in stack.bridge.providers.items()}
+    env = {
+        names.ENV_DATABASE_POOL_SIZE: str(pools(stack).bridge_serve),
+        names.ENV_HEALTHKIT_ENABLED: str(stack.bridge.healthkit).lower(),
+        **_providers(stack),
+        **windows,
+    }
+    return service_container(
+        "serve", BRIDGE, stack.bridge, wiring, SERVE_PORTS, env, arguments=("serve",), mounts=_mounts(stack)
+    )
 
 
 def _collect(stack: Stack, wiring: Wiring) -> Container:
@@ -75,7 +116,16 @@ def _collect(stack: Stack, wiring: Wiring) -> Container:
         names.ENV_DATABASE_POOL_SIZE: str(pools(stack).bridge_collect),
         names.ENV_HEALTH_PORT: str(COLLECT_HEALTH_PORT),
         names.ENV_METRICS_PORT: str(COLLECT_METRICS_PORT),
+        **_providers(stack),
     }
     return service_container(
-        "collect", BRIDGE, stack.bridge, wiring, COLLECT_PORTS, env, arguments=("collect",), probes=COLLECT_PROBES
+        "collect",
+        BRIDGE,
+        stack.bridge,
+        wiring,
+        COLLECT_PORTS,
+        env,
+        arguments=("collect",),
+        probes=COLLECT_PROBES,
+        mounts=_mounts(stack),
     )

@@ -46,6 +46,19 @@ class SecretSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class UserSecret:
+    """A Secret that a person makes and the spec names; the operator only looks whether it is there, with its ``keys``.
+
+    While it is not, ``purpose`` is off and everything else of the component runs.
+    """
+
+    name: str
+    component: str
+    purpose: str
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Volume:
     """A PersistentVolumeClaim as builders see it: identity and requested size in bytes.
 

@@ -110,3 +110,12 @@ def secret_files(files: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
         by_secret.setdefault(secret, []).append({"key": key, "path": path})
     sources = [{"secret": {"name": name, "items": items}} for name, items in sorted(by_secret.items())]
     return {"name": "secrets", "projected": {"defaultMode": FILE_MODE, "sources": sources}}
+
+
+def optional_files(name: str, secret: str, keys: Iterable[str]) -> dict[str, Any]:
+    """A volume with those of ``keys`` that a Secret has; empty while there is no such Secret, so that pods start."""
+    items = [{"key": key, "path": key} for key in keys]
+    return {
+        "name": name,
+        "secret": {"secretName": secret, "optional": True, "defaultMode": FILE_MODE, "items": items},
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from auren_operator.api import names
 from auren_operator.api.spec import ServiceSpec, Stack
@@ -71,10 +71,12 @@ def our_service(
     containers: Sequence[Container],
     wiring: Wiring,
     ports: Mapping[str, int],
+    volumes: Sequence[dict[str, Any]] = (),
 ) -> Built:
     """Everything that one of our services is made of; nothing when the spec switches it off.
 
-    ``wiring`` is what all its containers mount; ``ports`` are those of its Service.
+    ``wiring`` is what all its containers mount, ``volumes`` are what it mounts besides; ``ports`` are those of its
+    Service.
     """
     if not spec.enabled:
         return Built([])
@@ -91,7 +93,7 @@ def our_service(
         stack,
         component,
         containers,
-        [wiring.volume, scratch("tmp", TMP_SIZE)],
+        [wiring.volume, *volumes, scratch("tmp", TMP_SIZE)],
         grace_seconds=GRACE_SECONDS,
         annotations=secrets_annotation(facts, wiring.secrets),
         spread=spec.greatest_replicas > 1,
@@ -110,8 +112,9 @@ def service_container(
     *,
     arguments: tuple[str, ...] = (),
     probes: Probes = HTTP_PROBES,
+    mounts: Mapping[str, str] | None = None,
 ) -> Container:
-    """One container of a service. ``env`` is its own; what the spec adds cannot replace anything of ours.
+    """One container of a service. ``env`` and ``mounts`` are its own; what the spec adds cannot replace any of ours.
 
     One that answers requests (it has a port ``http``) is drained before it stops.
     """
@@ -125,7 +128,7 @@ def service_container(
         probes=probes,
         ports=ports,
         env={**spec.env, **LISTEN, **listen, **metrics, **wiring.env, **env},
-        mounts=SECRETS_MOUNT,
+        mounts={**SECRETS_MOUNT, **(mounts or {})},
         writable={"tmp": "/tmp"},
         drain_seconds=DRAIN_SECONDS if "http" in ports else 0,
     )

@@ -30,12 +30,13 @@ from auren_operator.reconcile.apply import (
 )
 from auren_operator.reconcile.desired import Child, Desired, build_all, secrets_of
 from auren_operator.reconcile.events import Events
-from auren_operator.reconcile.facts import facts_of
+from auren_operator.reconcile.facts import facts_of, secret_is_complete
 from auren_operator.reconcile.order import Gate, gates, workload_seen
 from auren_operator.reconcile.queue import WorkQueue
 from auren_operator.reconcile.report import Reporter, observe
 from auren_operator.reconcile.secrets import Secrets, frame
 from auren_operator.reconcile.upkeep import JobRetries, Upkeep, claims, leftovers, stuck_pods
+from auren_operator.reconcile.user_secrets import LOOK_SECONDS, UserSecrets
 from auren_operator.status.rows import Trouble
 
 log = logging.getLogger(__name__)
@@ -112,7 +113,7 @@ class Reconciler:
     ) -> None:
         self._view, self._queue, self._release = view, queue, release
         self._applier, self._secrets, self._upkeep = Applier(kube, view), Secrets(kube, view), Upkeep(kube)
-        self._reporter = Reporter(kube, view, events, now)
+        self._reporter, self._user_secrets = Reporter(kube, view, events, now), UserSecrets(kube, view)
         self._plans: dict[StackKey, Plan] = {}
         self._memories: dict[StackKey, Memory] = {}
         self._retries: dict[StackKey, JobRetries] = {}
@@ -166,8 +167,10 @@ class Reconciler:
         memory, plan = self._memory(key, seen), self._plans[key]
         now = Round(key, stack, memory, Outcome(memory.untold))
         desired = self._look(now, plan) if stack.paused else await self._work(now, plan)
+        lacking = await self._user_secrets.lacking(stack)
+        now.look_again_in(LOOK_SECONDS if lacking else None)
         children = self._view.children(key)
-        found = observe(stack, desired, children, now.outcome.troubles, now.waiting, now.held, now.notes)
+        found = observe(stack, desired, children, now.outcome.troubles, now.waiting, now.held, now.notes, lacking)
         await self._reporter.report(seen, found, now.outcome)
         memory.untold.clear()
         if now.again_in_seconds is not None:
@@ -266,7 +269,7 @@ class Reconciler:
         frames = [
             frame(now.stack, spec, seen.uid)
             for spec in self._plans[now.key].secrets
-            if (seen := children.get(ChildKey("Secret", spec.name)))
+            if (seen := children.get(ChildKey("Secret", spec.name))) and (seen.ours or secret_is_complete(spec, seen))
         ]
         plain = [*frames, *(child for child in desired.children.values() if not child.is_workload)]
         gone = [

@@ -16,7 +16,7 @@ from auren_operator.reconcile.apply import Outcome
 from auren_operator.reconcile.desired import Desired, Part
 from auren_operator.reconcile.events import Events
 from auren_operator.reconcile.order import is_ready, workload_seen
-from auren_operator.status.rows import Claim, Observed, Trouble
+from auren_operator.status.rows import Claim, Lacking, Observed, Trouble
 from auren_operator.status.stack import Round, refused, status_of
 
 SERVICES = {"neuros-advanced": "neuros", "biometric-production": "biometric", "biometric-bridge": "bridge"}
@@ -39,6 +39,7 @@ def observe(
     waiting: Mapping[str, tuple[str, ...]],
     held: Mapping[str, tuple[str, ...]],
     notes: Mapping[str, str],
+    lacking: Mapping[str, tuple[Lacking, ...]],
 ) -> Round:
     """Everything that the status is judged from. Pure."""
     enabled = enabled_components(stack)
@@ -48,6 +49,7 @@ def observe(
         replace(
             _observed(stack, name, on, desired, children, found, pods, waiting.get(name, ()), held.get(name, ())),
             notes=(*desired.parts[name].notes, *((notes[name],) if name in notes else ())),
+            lacking=lacking.get(name, ()),
         )
         for name, on in enabled.items()
     )
@@ -230,10 +232,18 @@ class Reporter:
             self._events.post(seen, Reason.READY, _message(status, "Ready"))
         if _flag(status, "Degraded") == "True" and _flag(previous, "Degraded") != "True":
             self._events.post(seen, Reason.DEGRADED, _message(status, "Degraded"))
-        before = {row["name"]: row["state"] for row in previous.get("components") or ()}
+        before = {row["name"]: row for row in previous.get("components") or ()}
         for row in status["components"]:
-            if row["state"] == "Waiting" and before.get(row["name"]) != "Waiting":
+            if _begins_to_wait(row, before.get(row["name"], {})):
                 self._events.post(seen, Reason.WAITING, f"{row['name']} {row.get('message', '')}")
+
+
+def _begins_to_wait(row: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Whether a row has just come to wait: for other components, or, running, for one Secret more."""
+    if row["state"] == "Waiting":
+        return before.get("state") != "Waiting"
+    missed = set(row.get("waitingFor") or ()) - set(before.get("waitingFor") or ())
+    return any(what.startswith("Secret ") for what in missed)
 
 
 def _flag(status: Mapping[str, Any], kind: str) -> str:

@@ -59,6 +59,11 @@ def _lost(spec: SecretSpec, volumes: list[str]) -> str:
     )
 
 
+def _conflict(spec: SecretSpec) -> Trouble:
+    message = f"Secret {spec.name} exists and does not belong to this stack"
+    return Trouble(spec.component, Reason.NAME_CONFLICT, message)
+
+
 class Secrets:
     """Makes the Secrets that are missing. Holds no secret itself."""
 
@@ -85,6 +90,8 @@ class Secrets:
 
     async def _make(self, stack: Stack, spec: SecretSpec, seen: Seen | None, memory: Memory) -> Done | Trouble:
         child = ChildKey("Secret", spec.name)
+        if seen is not None and not seen.ours:  # a person's, with our label on it: it is never ours to delete
+            return _conflict(spec)
         if seen is not None:  # it lacks a key: its values belong together, so it is made anew as a whole
             await self._kube.delete(SECRET, stack.namespace, spec.name, seen.uid, BACKGROUND)
         try:
@@ -94,9 +101,7 @@ class Secrets:
                 raise
             if hidden := await self._hidden(stack, spec):
                 return await self._take_back(stack, spec, hidden)
-            return Trouble(
-                spec.component, Reason.NAME_CONFLICT, f"Secret {spec.name} exists and does not belong to this stack"
-            )
+            return _conflict(spec)
         self._view.observe("Secret", answer)
         healed = child in memory.known
         memory.known.add(child)

@@ -42,6 +42,25 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True)
+class Lacking:
+    """A Secret of a person's that is not as it should be: ``problem`` says how, ``purpose`` what is off until then."""
+
+    secret: str
+    problem: str
+    purpose: str
+
+    @property
+    def what(self) -> str:
+        """As ``waitingFor`` lists it."""
+        return f"Secret {self.secret}"
+
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        return f"Waiting: {self.what} ({self.problem}; {self.purpose} is off until then)"
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """A volume of a store: its uid, whether it is on its way out, and whether it is bound."""
 
@@ -57,7 +76,8 @@ class Observed:
     ``wanted_replicas`` is what the spec asks for; ``claims`` maps the names of its volumes. ``held`` names what an
     update of a running workload waits for; ``waiting_for`` what its creation waits for, and ``blockers`` says what is
     wrong with those (Jobs have no row of their own). ``unfilled`` names the Jobs that prepare it and are not done.
-    ``leaving``: it is switched off, but its workload is still there. ``deleting``: its workload is on its way out.
+    ``lacking``: Secrets of the person's that it does without. ``leaving``: it is switched off, but its workload is
+    still there. ``deleting``: its workload is on its way out.
     """
 
     name: str
@@ -73,6 +93,7 @@ class Observed:
     blockers: tuple[Trouble, ...] = ()
     notes: tuple[str, ...] = ()
     unfilled: tuple[str, ...] = ()
+    lacking: tuple[Lacking, ...] = ()
     leaving: bool = False
     deleting: bool = False
     paused: bool = False
@@ -88,6 +109,20 @@ class Verdict:
 
 
 def judge(seen: Observed, hibernated: bool, volumes_before: Mapping[str, str]) -> Verdict:
+    """What holds for the workload, and beside it the Secrets that the component does without.
+
+    Those never change its state: its pods run and do all the rest, so it stays Ready, with a reason of its own.
+    """
+    verdict = _judge(seen, hibernated, volumes_before)
+    if not seen.lacking:
+        return verdict
+    waits = [lacking.sentence for lacking in seen.lacking]
+    if verdict.state != "Ready":
+        return Verdict(verdict.state, verdict.reason, _sentences([verdict.message, *waits]))
+    return Verdict(verdict.state, Reason.WAITING_FOR_SECRETS, _sentences([*waits, verdict.message]))
+
+
+def _judge(seen: Observed, hibernated: bool, volumes_before: Mapping[str, str]) -> Verdict:
     """The first of these that holds: off, broken, waiting, asleep, starting, rolling, running."""
     if not seen.enabled:
         return _judge_leaving(seen)

@@ -94,7 +94,7 @@ def _row(seen: Observed, hibernated: bool, before: Mapping[str, Any], now: str) 
         reason=verdict.reason,
         since=before.get("since", now) if same else now,
         message=_message(verdict),
-        waiting_for=seen.waiting_for,
+        waiting_for=(*seen.waiting_for, *dict.fromkeys(lacking.what for lacking in seen.lacking)),
         version=seen.version if seen.enabled else "",
         volumes=volumes,
     )
@@ -142,7 +142,14 @@ def _ready(found: Round, rows: Sequence[ComponentStatus]) -> Made:
     late = [row for row in rows if row.state != "Ready"]
     if late:
         return "Ready", "False", Reason.COMPONENTS_NOT_READY, _list(late)
-    return "Ready", "True", Reason.ALL_READY, f"{len(rows)} of {len(rows)} components are ready"
+    all_ready = f"{len(rows)} of {len(rows)} components are ready"
+    # A Secret that only a person can make leaves the stack Ready and not Degraded: all else works, and whoever waits
+    # for Ready (`kubectl wait`, a pipeline) must be able to install a stack before a vendor's credentials are there.
+    # The reason differs instead: it stands in the column that `kubectl get` prints, and an Event tells when it begins.
+    without = [row for row in rows if row.reason == Reason.WAITING_FOR_SECRETS]
+    if without:
+        return "Ready", "True", Reason.WAITING_FOR_SECRETS, f"{all_ready}; {_list(without)}"
+    return "Ready", "True", Reason.ALL_READY, all_ready
 
 
 def _waking(previous: Mapping[str, Any]) -> bool:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from tests.unit.operator import provider_cases
+
 
 @dataclass(frozen=True)
 class Case:
@@ -120,7 +122,7 @@ EVERYTHING: Final[Mapping[str, Any]] = {
         "annotations": {"example.com/note": "any text, 100 % free\nin two lines"},
     },
     "biometric": {"autoscaling": {"minReplicas": 2, "maxReplicas": 2, "targetCPUUtilizationPercentage": 100}},
-    "bridge": {"enabled": False, "replicas": 50},
+    "bridge": {"enabled": False, "replicas": 50, **provider_cases.EVERY_PROVIDER},
     "kafka": {
         "replicas": 3,
         "storage": {"size": "1.5Ti", "storageClassName": "fast"},
@@ -143,6 +145,7 @@ GOOD: Final = (
     Case("a request that equals its limit", {"redis": {"resources": {"requests": {"cpu": 1}, "limits": {"cpu": "1"}}}}),
     Case("the least storage", {"redis": {"storage": {"size": "100Mi"}}}),
     Case("exponents in quantities", {"redis": {"storage": {"size": "1e9"}, "resources": {"limits": {"cpu": "2E0"}}}}),
+    *(Case(*row) for row in provider_cases.GOOD),
 )
 
 BAD: Final = (
@@ -429,6 +432,7 @@ BAD: Final = (
             f"spec.redis.resources.requests.cpu: {QUANTITY}",
         ),
     ),
+    *(Case(*row) for row in provider_cases.BAD),
 )
 
 CHANGES: Final = (

@@ -52,6 +52,18 @@ service = st.fixed_dictionaries(
         "priorityClassName": st.just("high"),
     },
 ) | st.fixed_dictionaries({"autoscaling": st.fixed_dictionaries({"maxReplicas": st.integers(2, 6)})})
+providers = st.fixed_dictionaries(
+    {},
+    optional={
+        name: st.fixed_dictionaries(
+            {"enabled": st.booleans(), "credentials": st.just({"name": "mine"})},
+            optional={"windowSeconds": st.integers(1, 86400)},
+        )
+        for name in ("oura", "whoop", "terra")
+    }
+    | {"healthkit": st.fixed_dictionaries({"enabled": st.booleans()})},
+)
+bridge = st.builds(lambda common, asked: common | {"publicURL": "https://b", "providers": asked}, service, providers)
 storage = st.fixed_dictionaries({"size": st.sampled_from(["1Gi", "1500Mi", "10G", "1Ti"])})
 specs = st.fixed_dictionaries(
     {"size": st.sampled_from(SIZES)},
@@ -60,7 +72,7 @@ specs = st.fixed_dictionaries(
         "networkPolicies": st.booleans(),
         "neuros": service,
         "biometric": service,
-        "bridge": service,
+        "bridge": bridge,
         "kafka": st.fixed_dictionaries(
             {},
             optional={

@@ -17,8 +17,9 @@ from auren_operator.components.kafka_files import server_properties
 from auren_operator.components.redis import redis_conf
 from auren_operator.components.timescaledb_files import postgresql_conf
 from tests.unit.operator.built import a_stack, containers, environment, everything, workloads
+from tests.unit.operator.provider_cases import EVERY_PROVIDER
 
-STACK = a_stack({})
+STACK = a_stack({"bridge": EVERY_PROVIDER})
 
 
 def test_reserved_variables_are_those_that_the_operator_sets() -> None:
