@@ -23,7 +23,7 @@ from auren.telemetry import Metrics
 UNKNOWN_USER: Final = "unknown-user"
 TO_FETCH: Final = "to-fetch"
 
-UNKNOWN_USER_SECONDS: Final = 30.0
+UNKNOWN_USER_SECONDS: Final = 10.0
 """Vendors deliver before the person's browser has come back to us; so soon the next look."""
 
 

@@ -171,6 +171,7 @@ class Platform:
                     "AUREN_DATABASE_USER": user.replace("-", "_"),
                     "AUREN_REDIS_HOST": self.redis.host,
                     "AUREN_REDIS_PORT": str(self.redis.port),
+                    "AUREN_PUSHES_PER_SECOND": "10000",  # one person of a test pushes as much as hundreds
                     **(environment or {}),
                 },
             )
