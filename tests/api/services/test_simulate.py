@@ -60,11 +60,11 @@ async def test_the_bridge_takes_what_is_simulated_of_every_provider(platform: Pl
         assert len(await platform.records(WEBHOOKS, person, 5)) == 5
     collector = platform.service("auren.bridge", "collect", user=USER)
     async with asyncio.timeout(60):  # how many events Terra's days make depends on the hours that they touch
-        while (kinds := await kinds_of(platform, people[0]))["healthkit"] != ["readings"] * 5 + ["sleep"]:
-            await asyncio.sleep(0.5)
-        while not set(kinds["terra"]) >= {"readings", "sleep"}:
-            await asyncio.sleep(0.5)
+        while True:
             kinds = await kinds_of(platform, people[0])
+            if kinds["healthkit"] == ["readings"] * 5 + ["sleep"] and {"readings", "sleep"} <= set(kinds["terra"]):
+                break
+            await asyncio.sleep(0.5)
     collector.server.stop()
 
 
