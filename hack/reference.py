@@ -60,23 +60,24 @@ def _spec(spec: Schema) -> Iterator[str]:
     yield "### " + ", ".join(f"`{name}`" for name in SERVICES)
     for name in SERVICES:
         yield f"- `{name}`: {spec['properties'][name]['description']}"
-    service = spec["properties"][SERVICES[0]]["properties"]
-    yield _fields(_walk({f"<service>.{key}": node for key, node in service.items()}))
+    yield _fields(_walk(_shared(spec["properties"], SERVICES, "<service>")))
     yield "### " + ", ".join(f"`{name}`" for name in STORES)
     for name in STORES:
         yield f"- `{name}`: {spec['properties'][name]['description']}"
-    yield _fields(_walk(_stores(spec["properties"])))
+    yield _fields(_walk(_shared(spec["properties"], STORES, "<store>")))
     yield "### Rules across fields"
-    yield "\n".join(f"- {rule['message']}." for rule in spec["x-kubernetes-validations"])
+    rules = [spec, *(spec["properties"][name] for name in SERVICES)]
+    sentences = [rule["message"] for node in rules for rule in node["x-kubernetes-validations"]]
+    yield "\n".join(f"- {sentence}." for sentence in dict.fromkeys(sentences))
 
 
-def _stores(properties: Schema) -> dict[str, Any]:
-    """The fields of all stores; one that means the same in each is named once."""
+def _shared(properties: Schema, parts: Sequence[str], word: str) -> dict[str, Any]:
+    """The fields of several parts of the spec; one that means the same in each is named once, under ``word``."""
     fields: dict[str, Any] = {}
-    for store in STORES:
-        for key, node in properties[store]["properties"].items():
-            common = all(properties[other]["properties"].get(key) == node for other in STORES)
-            fields[f"<store>.{key}" if common else f"{store}.{key}"] = node
+    for part in parts:
+        for key, node in properties[part]["properties"].items():
+            common = all(properties[other]["properties"].get(key) == node for other in parts)
+            fields[f"{word}.{key}" if common else f"{part}.{key}"] = node
     return fields
 
 
@@ -183,6 +184,8 @@ def _environment() -> Iterator[str]:
     yield _meanings("Variable", names.OPERATOR_ENVIRONMENT)
     yield "Of the services, yours to set in `spec.<service>.env`:"
     yield _meanings("Variable", names.FREE_ENVIRONMENT)
+    yield "Of the bridge, yours to set in `spec.bridge.env`:"
+    yield _meanings("Variable", names.FREE_BRIDGE_ENVIRONMENT)
     yield f"Of the services, set by the operator and refused there (Secrets are files in `{names.SECRETS_DIR}`):"
     yield _meanings("Variable", names.RESERVED_ENVIRONMENT)
 

@@ -13,9 +13,10 @@ from auren.kafka_admin import TopicSettings
 from auren.migrations.job import MigrationSettings
 from auren.neuros.settings import NeurosSettings
 from auren.settings import Settings, load, names
-from auren_operator.api.names import ENV_LOG_LEVEL, FREE_ENVIRONMENT, SECRETS_DIR
+from auren_operator.api.names import ENV_LOG_LEVEL, FREE_BRIDGE_ENVIRONMENT, FREE_ENVIRONMENT, SECRETS_DIR
 from auren_operator.manifests.secrets import generate
 from tests.unit.operator.built import a_stack, containers, environment, everything, secrets_of
+from tests.unit.operator.provider_cases import EVERY_PROVIDER
 
 SETTINGS: dict[str, type[Settings]] = {
     "neuros": NeurosSettings,
@@ -28,13 +29,15 @@ SETTINGS: dict[str, type[Settings]] = {
 """Container → what the program in it reads."""
 
 NOT_SAID = {
-    "collect": {"AUREN_PORT"},
+    "serve": {*FREE_BRIDGE_ENVIRONMENT},
+    "collect": {"AUREN_PORT", *FREE_BRIDGE_ENVIRONMENT},
     "migrations": {"AUREN_DATABASE_POOL_SIZE", "AUREN_MIGRATIONS_WAIT_SECONDS"},
     "topics": {"AUREN_KAFKA_WAIT_SECONDS"},
 }
-"""What a program could read and is not told: the collector has no API, a Job needs one connection and has patience."""
+"""What a program could read and is not told: people may set some of the bridge's, the collector has no API, a Job needs
+one connection and has patience."""
 
-STACK = a_stack({"size": "large", "timescaledb": {"maxConnections": 100}})
+STACK = a_stack({"size": "large", "timescaledb": {"maxConnections": 100}, "bridge": EVERY_PROVIDER})
 RENDERED = {
     container["name"]: (workload, container)
     for workload, container in containers(everything(STACK))

@@ -60,7 +60,7 @@ class Front:
 def webhooks_of(settings: BridgeSettings, verifier: Verifier) -> tuple[Webhook, ...]:
     """Every provider's webhook. One without credentials answers 503 until they are there."""
     return (
-        HealthKitWebhook(verifier),
+        *((HealthKitWebhook(verifier),) if settings.healthkit_enabled else ()),
         OuraWebhook(settings.credentials("oura"), settings.public_url, settings.oura_window_seconds),
         WhoopWebhook(settings.credentials("whoop"), settings.whoop_window_seconds),
         TerraWebhook(settings.credentials("terra"), settings.terra_window_seconds),

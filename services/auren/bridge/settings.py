@@ -36,6 +36,8 @@ class BridgeSettings(ProviderSettings, KafkaSettings, DatabaseSettings, RedisSet
     """`serve`: the webhooks. The database holds the revoked tokens."""
 
     port: Port = 8889
+    healthkit_enabled: bool = True
+    """Whether phones may push."""
     oura_window_seconds: Window = DEFAULT_WINDOW_SECONDS
     whoop_window_seconds: Window = DEFAULT_WINDOW_SECONDS
     terra_window_seconds: Window = DEFAULT_WINDOW_SECONDS
@@ -45,7 +47,7 @@ class BridgeSettings(ProviderSettings, KafkaSettings, DatabaseSettings, RedisSet
     """From one user's phone, which sends a backlog in many pushes."""
 
 
-class CollectorSettings(KafkaSettings, DatabaseSettings, RedisSettings, ServiceSettings):
+class CollectorSettings(ProviderSettings, KafkaSettings, DatabaseSettings, RedisSettings, ServiceSettings):
     """`collect`: no API of its own; health and metrics each have a port."""
 
     health_port: Port = 8890
