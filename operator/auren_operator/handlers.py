@@ -109,6 +109,15 @@ class NoMemories(ResourceMemories):
         return await super().recall(raw_body, memobase=memobase, noticed_by_listing=noticed_by_listing, ephemeral=True)
 
 
+def lighten(body: Mapping[str, Any]) -> None:
+    """Empty what nobody reads after the view has: kopf holds every object of the first lists until all lists are in,
+    and memory that Python once took for them it hardly gives back."""
+    body["metadata"].pop("managedFields", None)
+    for part, content in body.items():
+        if part != "metadata" and isinstance(content, dict):
+            content.clear()
+
+
 def settings() -> kopf.OperatorSettings:
     """Kopf's settings: server-side selectors on every kind, no Events, no scanning for kinds that come and go."""
     made = kopf.OperatorSettings()
@@ -149,6 +158,7 @@ def _register(made: kopf.OperatorRegistry, intake: Intake, kind: Kind) -> None:
     @kopf.index(kind.group, kind.version, kind.plural, registry=made, id=kind.plural)
     async def _index(body: kopf.Body, **_: Any) -> None:
         intake.index_child(kind, body)
+        lighten(body)
 
     @kopf.on.event(kind.group, kind.version, kind.plural, registry=made, id=f"{kind.plural}-events")
     async def _event(type: str | None, body: kopf.Body, **_: Any) -> None:
