@@ -44,8 +44,8 @@ setup() {
   "${pip[@]}" --require-hashes -r "$LOCK"
   if [ "$LOCK" = "$REPO/requirements/dev.txt" ]; then
     "${pip[@]}" --no-deps --no-build-isolation -e "$REPO"
-  else # an image has no build backend; it takes the sources as they are, and so does its environment
-    printf '%s\n' "$REPO/operator" "$REPO/services" >"$(echo "$VENV"/lib/python3*/site-packages)/auren.pth"
+  else # its image's list has no build backend: it takes from .venv what says that this project is installed
+    cp -r "$REPO"/.venv/lib/python3*/site-packages/{_editable_impl_auren.pth,auren-*.dist-info} "$VENV"/lib/python3*/site-packages/
   fi
   stamp >"$VENV/.stamp"
   say "Python environment: ready after $((SECONDS - started)) s"
