@@ -31,6 +31,7 @@ test-kind: cluster images ## on a real cluster with real pods
 
 bench-heal: ## how fast what was deleted comes back, with 1, 20 and 100 stacks
 	@hack/prepare.sh api
+	@hack/setup.sh operator
 	PATH="$(TOOLS_PATH):$$PATH" .venv/bin/python -m tests.bench.heal
 
 bench-answer: demo ## how soon neuros-advanced answers again, on the real cluster

@@ -111,8 +111,8 @@ async def lead(kube: Kube, settings: Settings, probes: Probes, stop: asyncio.Eve
     reconciler = Reconciler(kube, view, queue, settings.release, events, utc_now)
     resync = Resync(kube, view, queue, reconciler, settings.watch_namespaces)
     intake = handlers.Intake(view, queue, reconciler, resync)
-    ready = asyncio.Event()
-    probes.leads(intake, resync, ready)
+    opened, whole = asyncio.Event(), asyncio.Event()
+    probes.leads(intake, resync, whole)
     before = asyncio.all_tasks()
     watches = await kopf.spawn_tasks(
         registry=handlers.registry(intake),
@@ -122,12 +122,18 @@ async def lead(kube: Kube, settings: Settings, probes: Probes, stop: asyncio.Eve
         namespaces=settings.watch_namespaces,
         standalone=True,
         stop_flag=stop,
-        ready_flag=ready,
+        ready_flag=opened,
     )
     _listen(stop)  # kopf has just taken the signals for itself
-    workers = [reconciler.work() for _ in range(WORKERS)]
+
+    async def work() -> None:
+        await opened.wait()
+        await resync.until_whole()
+        whole.set()
+        await asyncio.gather(resync.run(), *(reconciler.work() for _ in range(WORKERS)))
+
     watching = kopf.run_tasks(watches, ignored=before)
-    await _first(watching, events.run(), resync.run(), *workers, kept, stop.wait())
+    await _first(watching, events.run(), work(), kept, stop.wait())
     if not stop.is_set():
         raise RuntimeError("the watches ended although nobody asked them to")
 

@@ -1,8 +1,8 @@
 """Where kopf calls in: an event comes in, a key goes out. The only file with kopf's decorators.
 
-Index functions see every listed object of every kind before any other handler runs, so no reconcile works on half a
-view; they return nothing, because the view keeps what is needed in a smaller form. ``on.event`` handlers see
-deletions too, and put the owner's key on the queue. None of them changes an object or adds a finalizer.
+``on.event`` handlers feed the view, which keeps what is needed in a smaller form, and put the owner's key on the queue.
+None of them changes an object or adds a finalizer. That no reconcile works on half a view is `Resync.until_whole`'s
+care: kopf's own indices would do it too, but hold every object of all first lists in memory until the last is in.
 """
 
 from __future__ import annotations
@@ -31,34 +31,25 @@ class Intake:
 
     def __init__(self, view: View, queue: WorkQueue[StackKey], reconciler: Reconciler, resync: Resync) -> None:
         self._view, self._queue, self._reconciler, self._resync = view, queue, reconciler, resync
-        self._changes: dict[str, tuple[StackKey, Change]] = {}
         self.answered_at = time.monotonic()
 
-    def index_stack(self, body: Mapping[str, Any]) -> None:
-        """An AurenStack was listed, added or changed."""
-        meta = body["metadata"]
-        self._changes[meta["uid"]] = StackKey(meta["namespace"], meta["name"]), self._view.observe_stack(body)
-
-    def index_child(self, kind: Kind, body: Mapping[str, Any]) -> None:
-        """An object with a stack's label was listed, added or changed."""
-        self._changes[body["metadata"]["uid"]] = self._view.observe(kind.name, body)
-
     def stack_event(self, event: str | None, body: Mapping[str, Any]) -> None:
-        """Something happened to an AurenStack."""
-        key = StackKey(body["metadata"]["namespace"], body["metadata"]["name"])
-        _, change = self._changes.pop(body["metadata"]["uid"], (key, Change.NONE))
+        """An AurenStack was listed, added, changed or deleted."""
+        meta = body["metadata"]
+        key = StackKey(meta["namespace"], meta["name"])
+        change = Change.NONE if event == "DELETED" else self._view.observe_stack(body)
         self._note(STACK, event, change)
         if event == "DELETED":
-            if self._view.forget_stack(key, body["metadata"]["uid"], int(body["metadata"]["resourceVersion"])):
+            if self._view.forget_stack(key, meta["uid"], int(meta["resourceVersion"])):
                 self._queue.add(key)
         else:
             self._enqueue(key, change)
 
     def child_event(self, kind: Kind, event: str | None, body: Mapping[str, Any]) -> None:
-        """Something happened to an object with a stack's label; losing the label counts as being deleted."""
+        """The same of an object with a stack's label; losing the label counts as being deleted."""
         meta = body["metadata"]
         key = StackKey(meta["namespace"], stack_of(body))
-        whose, change = self._changes.pop(meta["uid"], (key, Change.NONE))
+        whose, change = (key, Change.NONE) if event == "DELETED" else self._view.observe(kind.name, body)
         self._note(kind, event, change)
         if event == "DELETED":
             version = int(meta["resourceVersion"])
@@ -116,9 +107,9 @@ def settings() -> kopf.OperatorSettings:
     made.scanning.disabled = True
     made.persistence.diffbase_storage = Forgetful()
     made.watching.reconnect_backoff = 0.05
-    made.watching.chunk_size = 100  # a first list of everything at once is what memory never comes down from
+    made.watching.chunk_size = 20  # memory does not come down again from a first list of everything at once
     made.networking.request_timeout = 30
-    made.queueing.idle_timeout = 1.0
+    made.queueing.idle_timeout = 0.1  # so long a task stands by for each object, and holds on to it
     for kind in WATCHED.values():
         made.watching.label_selectors[kind.group, kind.plural] = SELECTOR
     return made
@@ -132,10 +123,6 @@ def registry(intake: Intake) -> kopf.OperatorRegistry:
     async def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
         return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
 
-    @kopf.index(STACK.group, STACK.version, STACK.plural, registry=made, id="stacks")
-    async def _index_stack(body: kopf.Body, **_: Any) -> None:
-        intake.index_stack(body)
-
     @kopf.on.event(STACK.group, STACK.version, STACK.plural, registry=made, id="stack-events")
     async def _stack_event(type: str | None, body: kopf.Body, **_: Any) -> None:
         intake.stack_event(type, body)
@@ -146,10 +133,6 @@ def registry(intake: Intake) -> kopf.OperatorRegistry:
 
 
 def _register(made: kopf.OperatorRegistry, intake: Intake, kind: Kind) -> None:
-    @kopf.index(kind.group, kind.version, kind.plural, registry=made, id=kind.plural)
-    async def _index(body: kopf.Body, **_: Any) -> None:
-        intake.index_child(kind, body)
-
     @kopf.on.event(kind.group, kind.version, kind.plural, registry=made, id=f"{kind.plural}-events")
     async def _event(type: str | None, body: kopf.Body, **_: Any) -> None:
         intake.child_event(kind, type, body)

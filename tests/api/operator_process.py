@@ -45,6 +45,7 @@ class Operator:
         kubeconfig: Path | None = None,
         user: str | None = None,
         environment: Mapping[str, str] | None = None,
+        python: str | Path = sys.executable,
     ) -> None:
         self.control_plane = control_plane
         self.name = name
@@ -54,7 +55,7 @@ class Operator:
         self.port = free_port()
         self.server = Server(
             name=name,
-            command=[sys.executable, "-m", "auren_operator"],
+            command=[python, "-m", "auren_operator"],
             log=control_plane.folder / f"{name}.log",
             ready=self.is_up,
             cwd=REPOSITORY,

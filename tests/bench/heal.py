@@ -29,6 +29,8 @@ from tests.bench.wanted import SPEC, manifests, stack_name
 
 DEFAULT_LIMITS: Final[Sequence[str]] = ()
 RAISED_LIMITS: Final = ("--kube-api-qps=200", "--kube-api-burst=400")
+PYTHON: Final = REPOSITORY / "build" / "venv-operator" / "bin" / "python"
+"""An environment with the packages of the operator's image: a developer's imports more, and so takes more memory."""
 FOREIGN_SECRETS: Final = 2000
 FOREIGN_BYTES: Final = 10 * 1024
 
@@ -58,7 +60,7 @@ async def scene() -> AsyncIterator[Scene]:
         plane.start()
         async with Cluster(plane.admin) as cluster:
             await _furnish(cluster)
-            operator = Operator(plane, "operator-bench")
+            operator = Operator(plane, "operator-bench", python=PYTHON)
             await operator.start()
             async with Mirror(cluster) as mirror, Mirror(cluster, ("AurenStack",), "") as stacks:
                 yield Scene(plane, cluster, operator, mirror, stacks)

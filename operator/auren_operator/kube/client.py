@@ -75,6 +75,8 @@ async def connect() -> client.ApiClient:
         await config.load_kube_config()
     settings = client.Configuration.get_default_copy()
     settings.connection_pool_maxsize = CONNECTIONS
+    # else each request asks two threads, one for ~/.netrc and one for a proxy; kubeconfig's proxy-url still holds
+    settings.client_session_kwargs = {"trust_env": False}
     api = client.ApiClient(settings)
     api.user_agent = names.FIELD_MANAGER
     return api

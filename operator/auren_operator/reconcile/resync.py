@@ -12,10 +12,12 @@ import asyncio
 import logging
 import random
 import time
-from typing import Final
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final
 
+from auren_operator.api import names
 from auren_operator.api.observed import stack_of
-from auren_operator.kube.client import Kube, Refused, Unreachable
+from auren_operator.kube.client import Answer, Kube, Refused, Unreachable
 from auren_operator.kube.kinds import STACK, WATCHED, Kind
 from auren_operator.kube.view import SELECTOR, ChildKey, StackKey, View
 from auren_operator.reconcile.queue import WorkQueue
@@ -26,6 +28,11 @@ log = logging.getLogger(__name__)
 PERIOD_SECONDS: Final = 300.0
 SOON_SECONDS: Final = 1.0
 RETRY_SECONDS: Final = 5.0
+BROUGHT_SECONDS: Final = 0.05
+"""How often it is asked, at the start, whether the watches have brought what a list has."""
+
+Listed = Mapping[str, Mapping[str, Any]]
+"""An item of a metadata-only list."""
 
 
 class Resync:
@@ -49,6 +56,28 @@ class Resync:
         if self._soon is None:
             self._soon = time.monotonic() + SOON_SECONDS
             self._wakeup.set()
+
+    async def until_whole(self) -> None:
+        """Wait, at the start, until the watches have brought all that a list has: nothing may be made anew or pruned
+        because its watch was slower than another's."""
+        for kind in (STACK, *WATCHED.values()):
+            while lacking := await self._lacking(kind):
+                for _ in range(round(RETRY_SECONDS / BROUGHT_SECONDS)):
+                    await asyncio.sleep(BROUGHT_SECONDS)
+                    lacking = [item for item in lacking if self._is_behind(kind, item)]
+                    if not lacking:
+                        break
+
+    async def _lacking(self, kind: Kind) -> list[Listed]:
+        """What a list has newer than the view, or at all. What vanishes meanwhile the next list will lack."""
+        found: list[Listed] = []
+        for namespace in self._namespaces:
+            async for page in self._pages(kind, namespace):
+                found += [_identity(item) for item in page.get("items") or () if self._is_behind(kind, item)]
+        return found
+
+    def _pages(self, kind: Kind, namespace: str | None) -> AsyncIterator[Answer]:
+        return self._kube.list_metadata(kind, namespace, "" if kind is STACK else SELECTOR)
 
     async def run(self) -> None:
         """Look at everything each period, and when asked to; until cancelled."""
@@ -94,7 +123,7 @@ class Resync:
         present: dict[str, str] = {}
         versions: list[int] = []
         for namespace in self._namespaces:
-            async for page in self._kube.list_metadata(kind, namespace, "" if kind is STACK else SELECTOR):
+            async for page in self._pages(kind, namespace):
                 versions.append(int(page["metadata"].get("resourceVersion") or 0))
                 for item in page.get("items") or ():
                     meta = item["metadata"]
@@ -104,7 +133,7 @@ class Resync:
         self._forget_missing(kind, present, min(versions))
         return behind
 
-    def _is_behind(self, kind: Kind, item: dict[str, dict[str, str]]) -> bool:
+    def _is_behind(self, kind: Kind, item: Listed) -> bool:
         meta = item["metadata"]
         if kind is STACK:
             stack = self._view.stack(StackKey(meta["namespace"], meta["name"]))
@@ -126,6 +155,13 @@ class Resync:
                 log.info("%s %s/%s had vanished unnoticed", seen.kind, seen.namespace, seen.name)
                 self._reconciler.gone(key, child, seen.uid)
                 self._queue.add(key)
+
+
+def _identity(item: Listed) -> Listed:
+    """As much of it as tells whether the view has it."""
+    meta = item["metadata"]
+    kept = {name: meta[name] for name in ("name", "namespace", "uid", "resourceVersion")}
+    return {"metadata": {**kept, "labels": {names.LABEL_STACK: stack_of(item)}}}
 
 
 def _jittered() -> float:

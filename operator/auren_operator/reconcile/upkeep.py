@@ -110,6 +110,11 @@ class JobRetries:
         return max(0.0, self.due[key] - now)
 
 
+def _has_no_pods_yet(seen: Seen) -> bool:
+    """Whether a StatefulSet is so new that its controller has made neither pods nor, before them, their volumes."""
+    return isinstance(seen.detail, WorkloadSeen) and seen.detail.current == 0 < seen.detail.replicas
+
+
 class Upkeep:
     """Deletes what has to go. Every delete names the uid that it means and how it propagates."""
 
@@ -152,7 +157,7 @@ class Upkeep:
         for name in wanted:
             owner = ChildKey("StatefulSet", name.removeprefix(f"{CLAIM}-").rpartition("-")[0])
             key = ChildKey("PersistentVolumeClaim", name)
-            if key in children or owner not in children:
+            if key in children or owner not in children or _has_no_pods_yet(children[owner]):
                 continue
             try:
                 found += await self._labelled(stack, name)

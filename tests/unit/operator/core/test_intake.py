@@ -43,17 +43,12 @@ class Desk:
 
     def stack(self, event: str | None, body: dict[str, Any]) -> list[StackKey]:
         """An event of the AurenStack; who is looked at now."""
-        if event != "DELETED":
-            self.intake.index_stack(body)
         self.intake.stack_event(event, body)
         return self.now()
 
     def child(self, event: str | None, body: dict[str, Any]) -> list[StackKey]:
         """An event of a child; who is looked at now."""
-        kind = WATCHED[body["kind"]]
-        if event != "DELETED":
-            self.intake.index_child(kind, body)
-        self.intake.child_event(kind, event, body)
+        self.intake.child_event(WATCHED[body["kind"]], event, body)
         return self.now()
 
     def now(self) -> list[StackKey]:
@@ -166,14 +161,6 @@ def test_a_list_that_brings_what_is_known_means_that_a_watch_began_anew(desk: De
     assert desk.relisted == 1
 
 
-def test_nothing_is_kept_between_events(desk: Desk) -> None:
-    desk.stack("ADDED", stack())
-    desk.child("ADDED", obj("Service", version=10))
-    desk.child("DELETED", obj("Service", version=11))
-    desk.child("DELETED", obj("Service", uid="never seen", version=12))
-    assert desk.intake._changes == {}
-
-
 def test_kopf_selects_by_label_on_the_server_and_writes_nothing() -> None:
     settings = handlers.settings()
     for kind in WATCHED.values():
@@ -186,7 +173,7 @@ def test_kopf_selects_by_label_on_the_server_and_writes_nothing() -> None:
 def test_every_watched_kind_has_its_handlers_and_none_of_them_adds_a_finalizer(desk: Desk) -> None:
     registry = handlers.registry(desk.intake)
     watched = {kind.plural for kind in (*WATCHED.values(), STACK)}
-    assert {str(handler.id) for handler in registry._indexing.get_all_handlers()} >= watched - {STACK.plural}
-    assert len(registry._watching.get_all_handlers()) == len(registry._indexing.get_all_handlers()) == len(watched)
+    assert len(registry._watching.get_all_handlers()) == len(watched)
+    assert registry._indexing.get_all_handlers() == []
     assert registry._changing.get_all_handlers() == []
     assert registry._spawning.get_all_handlers() == []

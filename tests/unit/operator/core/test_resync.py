@@ -180,3 +180,36 @@ async def test_an_object_that_keeps_changing_is_no_dead_watch(world: World) -> N
         world.kube.edit(*BRIDGE, lambda obj, n=number: obj["metadata"]["labels"].update(news=str(n)))  # type: ignore[misc]  # a default binds the loop's value
         await look(world, judge=True)
     assert world.resync.stale_rounds == 0
+
+
+# -- the start -----------------------------------------------------------------------------------------------------
+
+
+async def test_no_work_begins_before_the_watches_have_brought_all_that_is_listed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BROUGHT_SECONDS", 0.001)
+    await world.up()
+    world.restart()
+    await asyncio.wait_for(world.resync.until_whole(), 5)
+    seen = world.view.children(KEY)
+    late = next(s for s in seen.values() if (s.kind, s.name) == BRIDGE)
+    world.view.forget(late.kind, late.namespace, late.name, late.stack, late.uid)
+    waiting = asyncio.create_task(world.resync.until_whole())
+    for _ in range(20):
+        await asyncio.sleep(0.002)
+    assert not waiting.done()
+    world.view.observe("Deployment", world.kube.get(*BRIDGE))
+    await asyncio.wait_for(waiting, 5)
+
+
+async def test_what_vanishes_during_the_start_is_not_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BROUGHT_SECONDS", 0.001)
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.005)
+    await world.up()
+    seen = next(s for s in world.view.children(KEY).values() if (s.kind, s.name) == BRIDGE)
+    world.view.forget(seen.kind, seen.namespace, seen.name, seen.stack, seen.uid)
+    waiting = asyncio.create_task(world.resync.until_whole())
+    await asyncio.sleep(0.01)
+    world.kube.remove(*BRIDGE)
+    await asyncio.wait_for(waiting, 5)

@@ -60,12 +60,8 @@ class World:
 
     def _bring(self, event: str, kind: str, obj: Mapping[str, Any]) -> None:
         if kind == names.KIND:
-            if event != "DELETED":
-                self.intake.index_stack(obj)
             self.intake.stack_event(event, obj)
         elif kind in WATCHED and names.LABEL_STACK in obj["metadata"].get("labels", {}):
-            if event != "DELETED":
-                self.intake.index_child(WATCHED[kind], obj)
             self.intake.child_event(WATCHED[kind], event, obj)
 
     def strip(self, kind: str, name: str, label: str = names.LABEL_STACK) -> None:
