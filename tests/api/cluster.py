@@ -331,6 +331,16 @@ class Mirror:
         except TimeoutError:
             raise AssertionError(f"not {what} after {timeout_seconds:.0f} s") from None
 
+    async def still(self, seconds: float) -> None:
+        """Wait until nothing of all this has changed for so long."""
+        while True:
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._changed.wait()
+            except TimeoutError:
+                return
+
     async def again(self, ref: Ref, not_uid: str, timeout_seconds: float = 60) -> float:
         """Wait until the object exists under another uid; when that was seen (`time.perf_counter`)."""
 

@@ -21,6 +21,7 @@ PEERS: Final = "bench-peers"
 FOREIGN: Final = "bench-foreign"
 AT_ONCE: Final = 16
 
+REST_SECONDS: Final = 0.3
 STACK_SECONDS: Final = 900
 """Longest wait for stacks to become Ready."""
 
@@ -80,14 +81,18 @@ class Scene:
         await self.operator.quiet(0.3)
         await self.stacks.until(lambda objects: says(objects.get(owner), "Ready", "True"), f"{owner.name} Ready", 120)
 
-    async def heal_each_kind(self, samples: int) -> dict[str, list[float]]:
-        """So many samples per child kind, kinds taking turns: one at a time, the next once the last is there again.
+    async def heal_each_kind(self, samples: int, *, rest_seconds: float = REST_SECONDS) -> dict[str, list[float]]:
+        """So many samples per child kind, kinds taking turns, one at a time.
 
-        Each is a child picked at random, by a seed that stands in the code.
+        The next begins when nothing has changed for `rest_seconds`: what a deleted Secret entails (Jobs, roll-outs,
+        pods) is over then. With 0 it begins once the last is there again, in the middle of all that. Each is a child
+        picked at random, by a seed that stands in the code.
         """
         times: dict[str, list[float]] = {kind: [] for kind in CHILD_KINDS}
         for _ in range(samples):
             for kind in CHILD_KINDS:
+                if rest_seconds:
+                    await self.mirror.still(rest_seconds)
                 times[kind].append(await self.heal(self.random.choice(self.children(kind))))
         await self.operator.quiet()
         await self.all_ready(len(self.stacks.objects))
@@ -154,11 +159,13 @@ class Peer:
         await each(self.cluster.create(_deployment(f"peer-{n:03d}")) for n in range(count))
         await self.mirror.until(lambda objects: _available(objects) >= count, "peers available", STACK_SECONDS)
 
-    async def heal(self, samples: int, report: Callable[[float], None]) -> None:
-        """Delete one ReplicaSet after the other, each of another Deployment: the next once the last is there again."""
+    async def heal(self, samples: int, report: Callable[[float], None], *, rest_seconds: float = REST_SECONDS) -> None:
+        """Delete one ReplicaSet after the other, each of another Deployment; paced as `Scene.heal_each_kind`."""
         refs = sorted(self.mirror.objects)
         for number in range(samples):
             ref = refs[number % len(refs)]
+            if rest_seconds:
+                await self.mirror.still(rest_seconds)
             uid = self.mirror.objects[ref]["metadata"]["uid"]
             await self.cluster.delete(ref)
             answered = time.perf_counter()
