@@ -130,7 +130,7 @@ async def lead(kube: Kube, settings: Settings, probes: Probes, stop: asyncio.Eve
         await opened.wait()
         await resync.until_whole()
         whole.set()
-        await asyncio.gather(resync.run(), *(reconciler.work() for _ in range(WORKERS)))
+        await _first(resync.run(), *(reconciler.work() for _ in range(WORKERS)))
 
     watching = kopf.run_tasks(watches, ignored=before)
     await _first(watching, events.run(), work(), kept, stop.wait())

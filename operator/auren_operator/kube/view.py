@@ -99,7 +99,7 @@ class View:
         new = see_stack(obj)
         key = StackKey(new.namespace, new.name)
         old = self._stacks.get(key)
-        if self._is_over(new.uid, new.version) or (old is not None and old.version >= new.version):
+        if self.is_over(new.uid, new.version) or (old is not None and old.version >= new.version):
             return Change.NONE
         self._stacks[key] = new
         if old is None or (old.uid, old.generation, old.going) != (new.uid, new.generation, new.going):
@@ -123,7 +123,7 @@ class View:
         key, child = StackKey(new.namespace, new.stack), ChildKey(kind, new.name)
         home = self._home(key, child)
         old = self._children[home].get(child) if home else None
-        if self._is_over(new.uid, new.version) or (old is not None and old.version >= new.version):
+        if self.is_over(new.uid, new.version) or (old is not None and old.version >= new.version):
             return key, Change.NONE
         if home is not None and home != key:
             self._drop(home, child)
@@ -169,7 +169,7 @@ class View:
         if len(self._gone) > GRAVES:
             del self._gone[next(iter(self._gone))]
 
-    def _is_over(self, uid: str, version: int) -> bool:
+    def is_over(self, uid: str, version: int) -> bool:
         """Whether this was said of an object before its end."""
         return version <= self._gone.get(uid, -1)
 

@@ -34,5 +34,9 @@ class Patience:
         wait = full_at - now - (BURST - 1) * REFILL_SECONDS
         if wait > 0:
             return wait
+        self._spent_until.pop(key, None)
         self._spent_until[key] = full_at + REFILL_SECONDS
+        for oldest in list(self._spent_until)[:2]:  # names of Jobs come and go
+            if self._spent_until[oldest] <= now:
+                del self._spent_until[oldest]
         return 0.0

@@ -31,8 +31,15 @@ RETRY_SECONDS: Final = 5.0
 BROUGHT_SECONDS: Final = 0.05
 """How often it is asked, at the start, whether the watches have brought what a list has."""
 
+START_SECONDS: Final = 60.0
+"""How long a watch may take to bring what a list has."""
+
 Listed = Mapping[str, Mapping[str, Any]]
 """An item of a metadata-only list."""
+
+
+class WatchSilent(Exception):
+    """A watch does not bring what a list has: the process has to start anew."""
 
 
 class Resync:
@@ -59,22 +66,53 @@ class Resync:
 
     async def until_whole(self) -> None:
         """Wait, at the start, until the watches have brought all that a list has: nothing may be made anew or pruned
-        because its watch was slower than another's."""
-        for kind in (STACK, *WATCHED.values()):
-            while lacking := await self._lacking(kind):
-                for _ in range(round(RETRY_SECONDS / BROUGHT_SECONDS)):
-                    await asyncio.sleep(BROUGHT_SECONDS)
-                    lacking = [item for item in lacking if self._is_behind(kind, item)]
-                    if not lacking:
-                        break
+        because its watch was slower than another's.
 
-    async def _lacking(self, kind: Kind) -> list[Listed]:
-        """What a list has newer than the view, or at all. What vanishes meanwhile the next list will lack."""
-        found: list[Listed] = []
-        for namespace in self._namespaces:
-            async for page in self._pages(kind, namespace):
-                found += [_identity(item) for item in page.get("items") or () if self._is_behind(kind, item)]
-        return found
+        Raises WatchSilent when a watch brings nothing of what is there, and Refused for a right that was taken away.
+        """
+        for kind in (STACK, *WATCHED.values()):
+            listed = await self._listed(kind)
+            lacking = await self._brought(kind, listed)
+            if lacking and len(lacking) == len(listed):
+                raise WatchSilent(f"the watch of {kind.plural} has brought nothing in {START_SECONDS:.0f} s")
+            for item in lacking:  # whatever is wrong with one object, every other stack needs its operator
+                meta = item["metadata"]
+                log.error("%s %s/%s is listed and not brought: going on without it", kind.name, *_place(meta))
+
+    async def _brought(self, kind: Kind, listed: list[Listed]) -> list[Listed]:
+        """Wait for what was listed; what is still lacking after a time. What vanishes meanwhile is not waited for."""
+        lacking = [item for item in listed if self._lacks(kind, item)]
+        began = looked = time.monotonic()
+        while lacking and time.monotonic() - began < START_SECONDS:
+            await asyncio.sleep(BROUGHT_SECONDS)
+            lacking = [item for item in lacking if self._lacks(kind, item)]
+            if lacking and time.monotonic() - looked > SOON_SECONDS:
+                looked = time.monotonic()
+                present = {item["metadata"]["uid"] for item in await self._listed(kind)}
+                lacking = [item for item in lacking if item["metadata"]["uid"] in present]
+        return lacking
+
+    def _lacks(self, kind: Kind, item: Listed) -> bool:
+        meta = item["metadata"]
+        return self._is_behind(kind, item) and not self._view.is_over(meta["uid"], int(meta["resourceVersion"]))
+
+    async def _listed(self, kind: Kind) -> list[Listed]:
+        """Everything of a kind, tried until the API server answers. Raises Refused for what no patience helps."""
+        while True:
+            try:
+                return [
+                    _identity(item)
+                    for namespace in self._namespaces
+                    async for page in self._pages(kind, namespace)
+                    for item in page.get("items") or ()
+                ]
+            except Unreachable as error:
+                log.warning("the first list of %s: %s", kind.name, error)
+            except Refused as refused:
+                if refused.code in (403, 404):
+                    raise
+                log.warning("the first list of %s: %s", kind.name, refused)
+            await asyncio.sleep(SOON_SECONDS)
 
     def _pages(self, kind: Kind, namespace: str | None) -> AsyncIterator[Answer]:
         return self._kube.list_metadata(kind, namespace, "" if kind is STACK else SELECTOR)
@@ -155,6 +193,10 @@ class Resync:
                 log.info("%s %s/%s had vanished unnoticed", seen.kind, seen.namespace, seen.name)
                 self._reconciler.gone(key, child, seen.uid)
                 self._queue.add(key)
+
+
+def _place(meta: Mapping[str, Any]) -> tuple[str, str]:
+    return meta["namespace"], meta["name"]
 
 
 def _identity(item: Listed) -> Listed:

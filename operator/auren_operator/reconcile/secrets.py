@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from auren_operator.api import names
 from auren_operator.api.observed import SecretSeen, Seen, VolumeSeen, see
@@ -64,6 +64,10 @@ def _conflict(spec: SecretSpec) -> Trouble:
     return Trouble(spec.component, Reason.NAME_CONFLICT, message)
 
 
+MAKING: Final = "making of Secret"
+"""What `Patience` counts a Secret's random data by: new data means new Jobs and roll-outs, each time."""
+
+
 class Secrets:
     """Makes the Secrets that are missing. Holds no secret itself."""
 
@@ -92,6 +96,8 @@ class Secrets:
         child = ChildKey("Secret", spec.name)
         if seen is not None and not seen.ours:  # a person's, with our label on it: it is never ours to delete
             return _conflict(spec)
+        if memory.patience.wait_seconds(ChildKey(MAKING, spec.name)):
+            return Trouble(spec.component, Reason.APPLY_FAILED, f"Secret {spec.name} is taken away again and again")
         if seen is not None:  # it lacks a key: its values belong together, so it is made anew as a whole
             await self._kube.delete(SECRET, stack.namespace, spec.name, seen.uid, BACKGROUND)
         try:

@@ -110,9 +110,9 @@ class JobRetries:
         return max(0.0, self.due[key] - now)
 
 
-def _has_no_pods_yet(seen: Seen) -> bool:
-    """Whether a StatefulSet is so new that its controller has made neither pods nor, before them, their volumes."""
-    return isinstance(seen.detail, WorkloadSeen) and seen.detail.current == 0 < seen.detail.replicas
+def _is_new(seen: Seen) -> bool:
+    """Whether its controller has not looked at a StatefulSet yet, and so has made neither volumes nor pods."""
+    return isinstance(seen.detail, WorkloadSeen) and not seen.detail.settled and seen.detail.current == 0
 
 
 class Upkeep:
@@ -157,7 +157,7 @@ class Upkeep:
         for name in wanted:
             owner = ChildKey("StatefulSet", name.removeprefix(f"{CLAIM}-").rpartition("-")[0])
             key = ChildKey("PersistentVolumeClaim", name)
-            if key in children or owner not in children or _has_no_pods_yet(children[owner]):
+            if key in children or owner not in children or _is_new(children[owner]):
                 continue
             try:
                 found += await self._labelled(stack, name)

@@ -13,10 +13,11 @@ from typing import Final
 from auren_operator import components
 from auren_operator.api.observed import SecretSeen, Seen, see
 from auren_operator.api.spec import Stack
-from auren_operator.kube.client import Kube, Refused
+from auren_operator.kube.client import TOO_MANY_REQUESTS, Kube, Refused
 from auren_operator.kube.kinds import CHILDREN
 from auren_operator.kube.view import ChildKey, StackKey, View
 from auren_operator.manifests.model import UserSecret
+from auren_operator.reconcile.apply import SERVER_ERROR
 from auren_operator.status.rows import Lacking
 
 LOOK_SECONDS: Final = 10.0
@@ -53,6 +54,8 @@ class UserSecrets:
         try:
             answer = await self._kube.read(CHILDREN["Secret"], stack.namespace, name)
         except Refused as refused:
+            if refused.code >= SERVER_ERROR or refused.code == TOO_MANY_REQUESTS:
+                raise  # that says nothing about the Secret
             return refused
         return _keys(see("Secret", answer)) if answer is not None else None
 

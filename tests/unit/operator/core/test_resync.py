@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import pytest
 
@@ -12,7 +12,7 @@ from auren_operator.kube.client import Answer, Refused, Unreachable
 from auren_operator.kube.kinds import STACK, WATCHED, Kind
 from auren_operator.kube.view import StackKey
 from auren_operator.reconcile import resync as module
-from auren_operator.reconcile.resync import Resync
+from auren_operator.reconcile.resync import Resync, WatchSilent
 from tests.unit.operator.core.cluster import Call
 from tests.unit.operator.core.world import KEY, World
 
@@ -192,9 +192,7 @@ async def test_no_work_begins_before_the_watches_have_brought_all_that_is_listed
     await world.up()
     world.restart()
     await asyncio.wait_for(world.resync.until_whole(), 5)
-    seen = world.view.children(KEY)
-    late = next(s for s in seen.values() if (s.kind, s.name) == BRIDGE)
-    world.view.forget(late.kind, late.namespace, late.name, late.stack, late.uid)
+    unsee(world, BRIDGE)
     waiting = asyncio.create_task(world.resync.until_whole())
     for _ in range(20):
         await asyncio.sleep(0.002)
@@ -205,11 +203,59 @@ async def test_no_work_begins_before_the_watches_have_brought_all_that_is_listed
 
 async def test_what_vanishes_during_the_start_is_not_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BROUGHT_SECONDS", 0.001)
-    monkeypatch.setattr(module, "RETRY_SECONDS", 0.005)
+    monkeypatch.setattr(module, "SOON_SECONDS", 0.005)
     await world.up()
-    seen = next(s for s in world.view.children(KEY).values() if (s.kind, s.name) == BRIDGE)
-    world.view.forget(seen.kind, seen.namespace, seen.name, seen.stack, seen.uid)
+    unsee(world, BRIDGE)
     waiting = asyncio.create_task(world.resync.until_whole())
     await asyncio.sleep(0.01)
+    assert not waiting.done()
     world.kube.remove(*BRIDGE)
+    world.kube.events.clear()  # it vanished before its watch had listed it
     await asyncio.wait_for(waiting, 5)
+
+
+async def test_one_object_that_is_never_brought_does_not_stop_the_operator(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BROUGHT_SECONDS", 0.001)
+    monkeypatch.setattr(module, "START_SECONDS", 0.02)
+    await world.up()
+    unsee(world, BRIDGE)
+    await asyncio.wait_for(world.resync.until_whole(), 5)
+
+
+async def test_a_watch_that_brings_nothing_ends_the_start(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BROUGHT_SECONDS", 0.001)
+    monkeypatch.setattr(module, "START_SECONDS", 0.02)
+    await world.up()
+    for name in world.kube.of("Deployment"):
+        unsee(world, ("Deployment", name))
+    with pytest.raises(WatchSilent, match="deployments"):
+        await asyncio.wait_for(world.resync.until_whole(), 5)
+
+
+async def test_the_start_outlasts_an_api_server_that_is_not_well_yet(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SOON_SECONDS", 0.001)
+    await world.up()
+    healthy, errors = world.kube.list_metadata, [Unreachable("cut"), Refused(503, "ServiceUnavailable", "starting")]
+
+    async def flaky(*arguments: object) -> AsyncIterator[Answer]:
+        if errors:
+            raise errors.pop()
+        async for page in healthy(*arguments):  # type: ignore[arg-type]
+            yield page
+
+    monkeypatch.setattr(world.kube, "list_metadata", flaky)
+    await asyncio.wait_for(world.resync.until_whole(), 5)
+    assert errors == []
+    errors.append(Refused(403, "Forbidden", "no right"))
+    with pytest.raises(Refused):
+        await world.resync.until_whole()
+
+
+def unsee(world: World, target: tuple[str, str]) -> None:
+    """The view has not been told of this object."""
+    seen = next(s for s in world.view.children(KEY).values() if (s.kind, s.name) == target)
+    world.view.forget(seen.kind, seen.namespace, seen.name, seen.stack, seen.uid)
