@@ -7,14 +7,15 @@ payload that lies at an address, a person whom no connection names yet) is parke
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from auren import events
 from auren.bridge.decoders import Decoded, DecodeError
 from auren.bridge.desk import Desk, Fate, Owned
-from auren.bridge.outbox import Outbox, Outgoing, outgoing
+from auren.bridge.outbox import Outbox, Portion
 from auren.bridge.parking import Parking
 from auren.events import Delivery, InvalidRecordError
 from auren.kafka import Record
@@ -25,6 +26,15 @@ TO_FETCH: Final = "to-fetch"
 
 UNKNOWN_USER_SECONDS: Final = 10.0
 """Vendors deliver before the person's browser has come back to us; so soon the next look."""
+
+
+class Dead(NamedTuple):
+    """A record that can never work."""
+
+    record: Record
+    provider: str
+    stage: str
+    error: str
 
 
 def utc_now() -> datetime:
@@ -46,27 +56,28 @@ class Collector:
         self._delay = metrics.histogram("delivery_delay_seconds", "From the webhook to the events", ("provider",))
 
     async def handle(self, records: Sequence[Record]) -> None:
-        """Everything of `records` is durable when it returns. Raises UnavailableError."""
+        """Everything of `records` is durable when it returns. Raises UnavailableError.
+
+        What is decoded is sent in portions, for a body takes many times its size then. Dead letters come last: what
+        may have to be repeated must not bury the same record each time.
+        """
         read = [(record, _read(record)) for record in records]
         good = [(record, found) for record, found in read if isinstance(found, Delivery)]
         owners = await self._desk.owners([delivery for _, delivery in good])
-        for record, found in read:
-            if isinstance(found, InvalidRecordError):
-                await self._bury(record, "unknown", "read", str(found))
-        sent: list[Outgoing] = []
-        counted: list[tuple[str, Decoded]] = []
+        dead = [Dead(r, "unknown", "read", str(found)) for r, found in read if isinstance(found, InvalidRecordError)]
+        portion = Portion(self._outbox)
         for (record, delivery), owned in zip(good, owners, strict=True):
             provider = self._known(delivery)
             try:
                 decoded = await self._handle(record, provider, owned)
                 if decoded is not None:
-                    sent += [outgoing(event, record.headers) for event in decoded.events]
-                    counted.append((provider, decoded))
+                    await portion.add(provider, decoded, record.headers)
             except (DecodeError, InvalidRecordError) as error:
-                await self._bury(record, provider, "decode", str(error))
-        await self._outbox.send(sent)
-        for provider, decoded in counted:
-            self._outbox.count(provider, decoded)
+                dead.append(Dead(record, provider, "decode", str(error)))
+            await asyncio.sleep(0)  # decoding does not wait for anything, and the group's heartbeats must
+        await portion.send()
+        for letter in dead:
+            await self._bury(letter)
         self._observe_delay(delivery for _, delivery in good)
 
     async def _handle(self, record: Record, provider: str, owned: Owned | DecodeError) -> Decoded | None:
@@ -98,13 +109,14 @@ class Collector:
         )
         self._outbox.deliveries.labels(provider, "parked").inc()
 
-    async def _bury(self, record: Record, provider: str, stage: str, error: str) -> None:
+    async def _bury(self, letter: Dead) -> None:
+        record = letter.record
         await self._outbox.bury(
             record.value or b"",
             record.headers,
-            provider=provider,
-            stage=stage,
-            error=error,
+            provider=letter.provider,
+            stage=letter.stage,
+            error=letter.error,
             attempts=1,
             first_seen=_first_seen(record),
             key=record.key,

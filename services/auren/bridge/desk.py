@@ -69,7 +69,10 @@ class Desk:
 
     async def owners(self, deliveries: Sequence[Delivery]) -> list[Owned | DecodeError]:
         """Whose each delivery is, in the same order, with one query for all; or why it cannot be read."""
-        read = [await self._read_whose(delivery) for delivery in deliveries]
+        read = []
+        for delivery in deliveries:
+            read.append(await self._read_whose(delivery))
+            await asyncio.sleep(0)  # reading does not wait for anything, and others must get their turn
         subjects = [
             Subject(delivery.provider, whose.provider_user_id, delivery.received_at)
             for delivery, whose in zip(deliveries, read, strict=True)
@@ -83,14 +86,7 @@ class Desk:
     async def decode(self, delivery: Delivery) -> Decoded:
         """What the delivery holds. Raises DecodeError."""
         source = self._source(delivery)
-        try:
-            return await _off_the_loop(source.decode, delivery)
-        except (DecodeError, MemoryError):
-            raise
-        except Exception as error:
-            # decoders are pure: what one raises now it raises always
-            _log.exception("a decoder has a defect", provider=delivery.provider)
-            raise DecodeError(f"defect: {type(error).__name__}") from error
+        return await _off_the_loop(source.decode, delivery)
 
     async def connect(self, delivery: Delivery, changes: Sequence[ConnectionChange]) -> None:
         """Take in what the vendor says of connections. Raises DecodeError where that cannot be."""
@@ -155,6 +151,13 @@ def _unless_erased(owned: Owned | DecodeError, erased: Mapping[str, datetime]) -
 
 
 async def _off_the_loop(function: Callable[[Delivery], Result], delivery: Delivery) -> Result:
-    if len(delivery.body) < THREAD_FROM_BYTES and not delivery.content_encoding:
-        return function(delivery)
-    return await asyncio.to_thread(function, delivery)
+    try:
+        if len(delivery.body) < THREAD_FROM_BYTES and not delivery.content_encoding:
+            return function(delivery)
+        return await asyncio.to_thread(function, delivery)
+    except (DecodeError, MemoryError):
+        raise
+    except Exception as error:
+        # decoders are pure: what one raises now it raises always
+        _log.exception("a decoder has a defect", provider=delivery.provider)
+        raise DecodeError(f"defect: {type(error).__name__}") from error

@@ -36,6 +36,11 @@ IDLE_SECONDS: Final = 1.0
 
 NOT_CONNECTED: Final = "not-connected"
 VENDOR_AWAY: Final = "vendor-away"
+DEFECT: Final = "defect"
+
+AT_ONCE: Final = 2
+"""Deliveries in hand at once, in each replica. A payload of 16 MiB takes many times that while it is decoded, and each
+holds a connection of the pool for as long as it takes."""
 
 Download = Callable[[Pointer, datetime], Awaitable[bytes]]
 """The payload behind a pointer. Raises UnusableError and RetryLaterError."""
@@ -63,19 +68,21 @@ class Errands:
         self._parking = parking
         self._download = download
         self._parked = metrics.gauge("parked_deliveries", "Deliveries that wait to be tried again")
-        self._task = Background("errands", self._run)
+        self._tasks = [Background(f"errands-{number}", self._run) for number in range(AT_ONCE)]
 
     async def start(self) -> None:
         """Begin in the background."""
-        self._task.start()
+        for task in self._tasks:
+            task.start()
 
     async def stop(self) -> None:
         """Stop; what was under way stays parked."""
-        await self._task.stop()
+        for task in self._tasks:
+            await task.stop()
 
     async def check(self) -> None:
         """For the health report: raises UnhealthyError when nobody goes on with parked deliveries."""
-        if not self._task.running:
+        if not all(task.running for task in self._tasks):
             raise UnhealthyError("parked deliveries are not tried again")
 
     async def _run(self) -> None:
@@ -91,11 +98,9 @@ class Errands:
 
     async def turn(self, now: datetime) -> bool:
         """Try what is due; whether anything was. Raises UnavailableError."""
-        async with self._parking.take_due(now) as taken:
-            # side by side: each may wait for a vendor; their effects on the table come one after the other
-            tried = await asyncio.gather(*(self._try(parked, now) for parked in taken.deliveries))
-            for parked, outcome in zip(taken.deliveries, tried, strict=True):
-                await self._settle(taken, parked, outcome, now)
+        async with self._parking.take_due(now, limit=1) as taken:
+            for parked in taken.deliveries:
+                await self._settle(taken, parked, await self._try(parked, now), now)
         return bool(taken.deliveries)
 
     async def _try(self, parked: Parked, now: datetime) -> list[Decoded] | Exception:
@@ -103,6 +108,9 @@ class Errands:
             return await self._work(events.delivery(parked.value, parked.headers), now)
         except (LaterError, DecodeError, InvalidRecordError, UnusableError, UnavailableError) as error:
             return error
+        except Exception:  # noqa: BLE001 - whatever it is, those behind it must get their turn
+            _log.exception("a parked delivery cannot be handled", provider=parked.provider)
+            return LaterError(DEFECT)
 
     async def _work(self, delivery: Delivery, now: datetime) -> list[Decoded]:
         """What the delivery and what it points at hold."""

@@ -53,12 +53,14 @@ class TooLargeError(ProblemError):
 class IntakeMetrics:
     """What is counted of every provider's deliveries; one for the process."""
 
-    def __init__(self, metrics: Metrics, admission: Admission) -> None:
-        """Registers the metrics."""
+    def __init__(self, metrics: Metrics, *admissions: Admission) -> None:
+        """Registers the metrics; `admissions` are all there are."""
         self.answers = metrics.counter("deliveries", "Deliveries answered", ("provider", "status"))
         self.bytes = metrics.counter("delivery_bytes", "Bytes of accepted bodies", ("provider",))
         self.seconds = metrics.histogram("delivery_duration_seconds", "Time from headers to answer", ("provider",))
-        metrics.gauge("in_flight_bytes", "Bytes read but not answered").set_function(lambda: admission.in_flight)
+        metrics.gauge("in_flight_bytes", "Bytes read but not answered").set_function(
+            lambda: sum(admission.in_flight for admission in admissions)
+        )
 
 
 class Intake:

@@ -77,6 +77,33 @@ class Outbox:
         _log.warning("dead letter", provider=provider, stage=stage, reason=error)
 
 
+class Portion:
+    """Events on their way out, sent whenever they have become many; what was sent is counted and let go."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        """One for a batch of the log."""
+        self._outbox = outbox
+        self._records: list[Outgoing] = []
+        self._size = 0
+        self._counted: list[tuple[str, Decoded]] = []
+
+    async def add(self, provider: str, decoded: Decoded, headers: Sequence[tuple[str, bytes]]) -> None:
+        """Take in what a delivery held. Raises InvalidRecordError, and then nothing of it is sent, UnavailableError."""
+        records = [outgoing(event, headers) for event in decoded.events]
+        self._records += records
+        self._counted.append((provider, decoded))
+        self._size += sum(len(value) for _, value, _ in records)
+        if self._size >= FLUSH_BYTES:
+            await self.send()
+
+    async def send(self) -> None:
+        """Send what is left. Raises UnavailableError."""
+        await self._outbox.send(self._records)
+        for provider, decoded in self._counted:
+            self._outbox.count(provider, decoded)
+        self._records, self._counted, self._size = [], [], 0
+
+
 def outgoing(event: Event, headers: Sequence[tuple[str, bytes]]) -> Outgoing:
     """The record of an event, with the trace context of the delivery's headers. Raises InvalidRecordError."""
     faults = events.faults(event)

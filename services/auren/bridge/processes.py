@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from auren.auth import Revocations, Verifier
-from auren.bridge.admission import Admission
+from auren.bridge.admission import MAX_BYTES_IN_FLIGHT, Admission
 from auren.bridge.batches import BatchingProducer
 from auren.bridge.buckets import Buckets
 from auren.bridge.collector import Collector
@@ -24,6 +24,7 @@ from auren.bridge.vendors.download import Downloads
 from auren.bridge.webhooks import Webhook
 from auren.bridge.webhooks.healthkit import HealthKitWebhook
 from auren.bridge.webhooks.oura import OuraWebhook
+from auren.bridge.webhooks.signed import SignedWebhook
 from auren.bridge.webhooks.terra import TerraWebhook
 from auren.bridge.webhooks.whoop import WhoopWebhook
 from auren.database import Database
@@ -81,11 +82,15 @@ async def serve_webhooks() -> None:
     health.add("database", database.check)
     health.add("authentication", verifier.check)
     health.add("revoked-tokens", revocations.check)
-    admission = Admission()
-    counted = IntakeMetrics(metrics, admission)
+    # what is signed is believed only after its body was read: a stranger's bodies must not keep a phone's out
+    tokens, signed = Admission(MAX_BYTES_IN_FLIGHT // 2), Admission(MAX_BYTES_IN_FLIGHT // 2)
+    counted = IntakeMetrics(metrics, tokens, signed)
     buckets = Buckets(settings.deliveries_per_second, settings.pushes_per_second)
     webhooks = webhooks_of(settings, verifier)
-    intakes = {webhook.path: Intake(webhook, log, admission, buckets, counted) for webhook in webhooks}
+    intakes = {
+        webhook.path: Intake(webhook, log, signed if isinstance(webhook, SignedWebhook) else tokens, buckets, counted)
+        for webhook in webhooks
+    }
     configured = metrics.gauge("provider_configured", "Whether a provider's secret is there", ("provider",))
     for webhook in webhooks:
         configured.labels(webhook.provider).set_function(webhook.configured)

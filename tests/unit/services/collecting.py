@@ -40,6 +40,7 @@ class Log:
         assert topic is EVENTS
         if self.refusals:
             self.refusals -= 1
+            self.sent += records[: len(records) // 2]  # what came through before the connection was lost
             raise UnavailableError("kafka", "away")
         self.sent += records
 
@@ -87,8 +88,9 @@ class CarPark:
         return made.id
 
     @asynccontextmanager
-    async def take_due(self, now: datetime) -> AsyncIterator[CarPark]:
-        self.deliveries = [parked for parked in self.parked.values() if parked.due_at <= now]
+    async def take_due(self, now: datetime, *, limit: int) -> AsyncIterator[CarPark]:
+        due = sorted((p for p in self.parked.values() if p.due_at <= now), key=lambda p: p.due_at)
+        self.deliveries = due[:limit]
         yield self
 
     async def done(self, delivery_id: uuid.UUID) -> None:

@@ -9,6 +9,8 @@ import pytest
 import structlog
 from prometheus_client import generate_latest
 
+from auren.bridge import outbox, processes
+from auren.bridge.desk import Source
 from auren.link import UnavailableError
 from tests.unit.services.collecting import NOW, Works, arrived
 
@@ -118,4 +120,43 @@ async def test_what_can_never_work_is_a_dead_letter_and_holds_up_nobody(
 ) -> None:
     await works.collector.handle([arrived(provider, body), arrived("terra", daily())])
     assert [(dead["stage"], dead["error"]) for dead in works.log.dead] == [("decode", error)]
+    assert works.log.events()
+
+
+async def test_a_batch_that_is_repeated_buries_its_broken_record_once(works: Works) -> None:
+    batch = [arrived("terra", b"no json"), arrived("terra", daily())]
+    works.log.refusals = 2
+    for _ in range(2):
+        with pytest.raises(UnavailableError):
+            await works.collector.handle(batch)
+    await works.collector.handle(batch)
+    assert len(works.log.dead) == 1
+    assert works.log.events()
+
+
+async def test_events_leave_in_portions_and_are_let_go(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "FLUSH_BYTES", 1)
+    sizes: list[int] = []
+    send_all = works.log.send_all
+
+    async def counted(topic: Any, records: Any) -> None:
+        sizes.append(len(records))
+        await send_all(topic, records)
+
+    monkeypatch.setattr(works.log, "send_all", counted)
+    await works.collector.handle([arrived("terra", daily()) for _ in range(5)])
+    assert sizes == [1] * 5
+    assert (
+        'auren_collector_events_total{kind="readings",provider="terra"} 5.0'
+        in generate_latest(works.metrics.registry).decode()
+    )
+
+
+async def test_a_defect_of_a_reader_is_a_dead_letter(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: object) -> None:
+        raise KeyError("anna")
+
+    monkeypatch.setitem(processes.SOURCES, "whoop", Source(processes.SOURCES["whoop"].decode, broken))
+    await works.collector.handle([arrived("whoop", {"user_id": 7}), arrived("terra", daily())])
+    assert [dead["error"] for dead in works.log.dead] == ["defect: KeyError"]
     assert works.log.events()
