@@ -68,12 +68,12 @@ class Resync:
         """Wait, at the start, until the watches have brought all that a list has: nothing may be made anew or pruned
         because its watch was slower than another's.
 
-        Raises WatchSilent when a watch brings nothing of what is there, and Refused for a right that was taken away.
+        Raises WatchSilent when a watch brings none of several that are there, and Refused for a right that is gone.
         """
         for kind in (STACK, *WATCHED.values()):
             listed = await self._listed(kind)
             lacking = await self._brought(kind, listed)
-            if lacking and len(lacking) == len(listed):
+            if 1 < len(lacking) == len(listed):  # one alone may be the fault of that object, not of its watch
                 raise WatchSilent(f"the watch of {kind.plural} has brought nothing in {START_SECONDS:.0f} s")
             for item in lacking:  # whatever is wrong with one object, every other stack needs its operator
                 meta = item["metadata"]

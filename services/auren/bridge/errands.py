@@ -7,6 +7,7 @@ from where it can be replayed. Replicas share the table and never take the same 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -17,7 +18,7 @@ from auren import events
 from auren.background import Background
 from auren.bridge.collector import TO_FETCH, UNKNOWN_USER
 from auren.bridge.decoders import Decoded, DecodeError, Pointer
-from auren.bridge.desk import Desk, Fate, Owned
+from auren.bridge.desk import Desk, Fate
 from auren.bridge.outbox import Outbox, outgoing
 from auren.bridge.parking import Parked, Parking, Taken
 from auren.bridge.vendors import RetryLaterError, UnusableError
@@ -33,6 +34,9 @@ FIRST_DELAY_SECONDS: Final = 30.0
 LONGEST_DELAY_SECONDS: Final = 3600.0
 IDLE_SECONDS: Final = 1.0
 """How often the table is asked while nothing is due."""
+
+COUNT_SECONDS: Final = 10.0
+"""How old the gauge of parked deliveries may be."""
 
 NOT_CONNECTED: Final = "not-connected"
 VENDOR_AWAY: Final = "vendor-away"
@@ -68,6 +72,7 @@ class Errands:
         self._parking = parking
         self._download = download
         self._parked = metrics.gauge("parked_deliveries", "Deliveries that wait to be tried again")
+        self._counted_at = float("-inf")
         self._tasks = [Background(f"errands-{number}", self._run) for number in range(AT_ONCE)]
 
     async def start(self) -> None:
@@ -89,12 +94,18 @@ class Errands:
         while True:
             try:
                 busy = await self.turn(datetime.now(UTC))
-                self._parked.set(await self._parking.count())
+                await self._count()
             except UnavailableError as error:
                 _log.info("parked deliveries wait", reason=str(error))
                 busy = False
             if not busy:
                 await asyncio.sleep(IDLE_SECONDS)
+
+    async def _count(self) -> None:
+        """Keep the gauge, but not at every delivery: counting reads the whole table."""
+        if time.monotonic() - self._counted_at >= COUNT_SECONDS:
+            self._counted_at = time.monotonic()
+            self._parked.set(await self._parking.count())
 
     async def turn(self, now: datetime) -> bool:
         """Try what is due; whether anything was. Raises UnavailableError."""
@@ -114,41 +125,37 @@ class Errands:
 
     async def _work(self, delivery: Delivery, now: datetime) -> list[Decoded]:
         """What the delivery and what it points at hold."""
-        [owned] = await self._desk.owners([delivery])
-        if isinstance(owned, DecodeError):
-            raise owned
-        if owned.fate is Fate.ERASED:
-            return []
-        if owned.fate is Fate.UNKNOWN:
-            raise LaterError(UNKNOWN_USER)
-        decoded = await self._desk.decode(owned.delivery)
+        decoded = await self._open(delivery)
         if decoded.notices:
             raise LaterError(NOT_CONNECTED)
-        await self._desk.connect(owned.delivery, decoded.changes)
         found = [decoded]
         for pointer in decoded.pointers:
-            found += await self._follow(owned, pointer, now)
+            found.append(await self._follow(delivery, pointer, now))
         return found
 
-    async def _follow(self, owned: Owned, pointer: Pointer, now: datetime) -> list[Decoded]:
+    async def _follow(self, delivery: Delivery, pointer: Pointer, now: datetime) -> Decoded:
         """The payload is a delivery like those that carry theirs; it names its person itself."""
         try:
             body = await self._download(pointer, now)
         except RetryLaterError as error:
             raise LaterError(VENDOR_AWAY, error.seconds) from error
-        inner = msgspec.structs.replace(owned.delivery, body=body, content_encoding="", user_id="")
-        [found] = await self._desk.owners([inner])
-        if isinstance(found, DecodeError):
-            raise found
-        if found.fate is Fate.ERASED:
-            return []
-        if found.fate is Fate.UNKNOWN:
-            raise LaterError(UNKNOWN_USER)
-        decoded = await self._desk.decode(found.delivery)
+        decoded = await self._open(msgspec.structs.replace(delivery, body=body, content_encoding="", user_id=""))
         if decoded.pointers or decoded.notices:
             raise DecodeError("a payload that points at another one")
-        await self._desk.connect(found.delivery, decoded.changes)
-        return [decoded]
+        return decoded
+
+    async def _open(self, delivery: Delivery) -> Decoded:
+        """What a delivery holds; what it says of connections is taken in. Nothing for a person who was erased."""
+        [owned] = await self._desk.owners([delivery])
+        if isinstance(owned, DecodeError):
+            raise owned
+        if owned.fate is Fate.ERASED:
+            return Decoded()
+        if owned.fate is Fate.UNKNOWN:
+            raise LaterError(UNKNOWN_USER)
+        decoded = await self._desk.decode(owned.delivery)
+        await self._desk.connect(owned.delivery, decoded.changes)
+        return decoded
 
     async def _settle(self, taken: Taken, parked: Parked, outcome: list[Decoded] | Exception, now: datetime) -> None:
         """Make the outcome durable, and only then take the delivery off the table. Raises UnavailableError."""

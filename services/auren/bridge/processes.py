@@ -13,6 +13,7 @@ from auren.bridge.buckets import Buckets
 from auren.bridge.collector import Collector
 from auren.bridge.connections import Connections
 from auren.bridge.decoders import healthkit, oura, terra, whoop
+from auren.bridge.decoders.fetched import read_whose
 from auren.bridge.desk import Desk, Source
 from auren.bridge.errands import Errands
 from auren.bridge.intake import Intake, IntakeMetrics
@@ -38,9 +39,9 @@ from auren.topics import BRIDGE_GROUP, WEBHOOKS
 
 SOURCES = {
     healthkit.PROVIDER: Source(healthkit.decode),
-    oura.PROVIDER: Source(oura.decode, oura.read_whose),
+    oura.PROVIDER: Source(oura.decode, read_whose),
     terra.PROVIDER: Source(terra.decode, terra.read_whose),
-    whoop.PROVIDER: Source(whoop.decode, whoop.read_whose),
+    whoop.PROVIDER: Source(whoop.decode, read_whose),
 }
 
 

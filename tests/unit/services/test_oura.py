@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from auren import events
 from auren.bridge.decoders import Decoded, DecodeError, Notice, Whose
-from auren.bridge.decoders.fetched import MAX_READINGS, possible
-from auren.bridge.decoders.oura import READERS, decode, decode_document, deletion, read_whose
+from auren.bridge.decoders.fetched import MAX_READINGS, possible, read_whose
+from auren.bridge.decoders.oura import READERS, decode, decode_document, deletion
 from auren.bridge.decoders.values import UnreadableError
 from auren.events import Event
 from tests.unit.services.vendor_documents import (

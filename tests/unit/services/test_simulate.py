@@ -25,7 +25,7 @@ from auren.bridge.admission import Admission
 from auren.bridge.batches import BatchingProducer
 from auren.bridge.buckets import Buckets
 from auren.bridge.credentials import Credentials
-from auren.bridge.decoders import Decoded, Whose, healthkit, oura, terra, whoop
+from auren.bridge.decoders import Decoded, Whose, fetched, healthkit, oura, terra, whoop
 from auren.bridge.intake import Intake, IntakeMetrics
 from auren.bridge.processes import Front
 from auren.bridge.simulate import Outcome, Plan, RefusedError, Simulation, host_of, percentile, require_near
@@ -55,8 +55,8 @@ PEM = KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 NOW = datetime(2026, 3, 1, 15, 4, 5, 678_000, tzinfo=UTC)
 SIGN = {"oura": sign_oura, "whoop": sign_whoop, "terra": sign_terra}
 DECODERS = {
-    "oura": (oura.read_whose, oura.decode),
-    "whoop": (whoop.read_whose, whoop.decode),
+    "oura": (fetched.read_whose, oura.decode),
+    "whoop": (fetched.read_whose, whoop.decode),
     "terra": (terra.read_whose, terra.decode),
 }
 MOMENTS = st.datetimes(datetime(2020, 1, 1), datetime(2035, 1, 1)).map(lambda moment: moment.replace(tzinfo=UTC))

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from auren import events
 from auren.bridge.decoders import Decoded, DecodeError, Notice, Whose
-from auren.bridge.decoders.fetched import PENDING
-from auren.bridge.decoders.whoop import NOTICES, decode, decode_document, deletion, read_whose
+from auren.bridge.decoders.fetched import PENDING, read_whose
+from auren.bridge.decoders.whoop import NOTICES, decode, decode_document, deletion
 from auren.events import Event
 from tests.unit.services.vendor_documents import (
     RECEIVED_MS,

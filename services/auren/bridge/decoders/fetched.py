@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import msgspec
 
-from auren.bridge.decoders import Decoded, DecodeError, Document, plain_body
+from auren.bridge.decoders import Decoded, DecodeError, Document, Whose, plain_body
 from auren.bridge.decoders.units import rounded
-from auren.bridge.decoders.values import UnreadableError, moment, number
+from auren.bridge.decoders.values import UnreadableError, identifier, moment, number
 from auren.events import METRICS, SCHEMA, Delivery, Event, Kind, Reading, Sleep, Workout, event_id
 
 MAX_READINGS: Final = 2000
@@ -137,6 +137,17 @@ def notice_body(delivery: Delivery) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise DecodeError("the notice is no JSON object")
     return body
+
+
+def read_whose(delivery: Delivery) -> Whose | None:
+    """The vendor's user of a notice, which all of them call `user_id`; None when it names none. Raises DecodeError."""
+    user = notice_body(delivery).get("user_id")
+    if user is None:
+        return None
+    try:
+        return Whose(provider_user_id=identifier(user))
+    except UnreadableError:
+        raise DecodeError("the notice's user id is none") from None
 
 
 def parsed(raw: bytes) -> object:

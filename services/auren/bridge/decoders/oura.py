@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Final
 
-from auren.bridge.decoders import Decoded, DecodeError, Document, Notice, Whose
+from auren.bridge.decoders import Decoded, DecodeError, Document, Notice
 from auren.bridge.decoders.fetched import (
     Fields,
     Measure,
@@ -79,17 +79,6 @@ ACTIVITY: Final = (
 )
 SPO2: Final = (Measure("average", "spo2"),)
 VO2_MAX: Final = (Measure("vo2_max", "vo2_max"),)
-
-
-def read_whose(delivery: Delivery) -> Whose | None:
-    """The Oura user of a notice; None when it names none. Raises DecodeError."""
-    user = notice_body(delivery).get("user_id")
-    if user is None:
-        return None
-    try:
-        return Whose(provider_user_id=identifier(user))
-    except UnreadableError:
-        raise DecodeError("the notice's user id is none") from None
 
 
 def decode(delivery: Delivery) -> Decoded:

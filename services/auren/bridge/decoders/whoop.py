@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
-from auren.bridge.decoders import Decoded, DecodeError, Document, Notice, Whose
+from auren.bridge.decoders import Decoded, DecodeError, Document, Notice
 from auren.bridge.decoders.fetched import (
     PENDING,
     Fields,
@@ -62,17 +62,6 @@ CYCLE: Final = (
     Measure("max_heart_rate", "heart_rate_max"),
 )
 SLEEP: Final = (Measure("respiratory_rate", "respiratory_rate"),)
-
-
-def read_whose(delivery: Delivery) -> Whose | None:
-    """The WHOOP user of a notice; None when it names none. Raises DecodeError."""
-    user = notice_body(delivery).get("user_id")
-    if user is None:
-        return None
-    try:
-        return Whose(provider_user_id=identifier(user))
-    except UnreadableError:
-        raise DecodeError("the notice's user id is none") from None
 
 
 def decode(delivery: Delivery) -> Decoded:

@@ -18,62 +18,60 @@ branch_labels = None
 depends_on = None
 
 
+STATEMENTS = (
+    """
+    CREATE TABLE connections (
+        provider         text        NOT NULL,
+        provider_user_id text        NOT NULL,
+        user_id          text        NOT NULL,
+        owned_from       timestamptz NOT NULL DEFAULT '-infinity',
+        connected_at     timestamptz NOT NULL,
+        disconnected_at  timestamptz,
+        PRIMARY KEY (provider, provider_user_id)
+    )
+    """,
+    "CREATE INDEX connections_of_user ON connections (user_id, provider)",
+    """
+    CREATE TABLE oauth_tokens (
+        provider      text        NOT NULL,
+        user_id       text        NOT NULL,
+        access_token  bytea       NOT NULL,
+        refresh_token bytea,
+        expires_at    timestamptz,
+        scopes        text[]      NOT NULL DEFAULT '{}',
+        refreshed_at  timestamptz NOT NULL,
+        PRIMARY KEY (user_id, provider)
+    )
+    """,
+    """
+    CREATE TABLE oauth_states (
+        state_hash bytea       PRIMARY KEY,
+        provider   text        NOT NULL,
+        user_id    text        NOT NULL,
+        verifier   bytea,
+        expires_at timestamptz NOT NULL
+    )
+    """,
+    """
+    CREATE TABLE parked_deliveries (
+        id         uuid        PRIMARY KEY,
+        provider   text        NOT NULL,
+        value      bytea       NOT NULL,
+        headers    bytea       NOT NULL,
+        reason     text        NOT NULL,
+        attempts   integer     NOT NULL,
+        first_seen timestamptz NOT NULL,
+        due_at     timestamptz NOT NULL
+    )
+    """,
+    "CREATE INDEX parked_deliveries_due ON parked_deliveries (due_at, id)",
+)
+
+
 def upgrade() -> None:
     """Make the four tables. Tokens and the PKCE verifier are ciphertext; of a state only its SHA-256 is kept."""
-    op.execute(
-        """
-        CREATE TABLE connections (
-            provider         text        NOT NULL,
-            provider_user_id text        NOT NULL,
-            user_id          text        NOT NULL,
-            owned_from       timestamptz NOT NULL DEFAULT '-infinity',
-            connected_at     timestamptz NOT NULL,
-            disconnected_at  timestamptz,
-            PRIMARY KEY (provider, provider_user_id)
-        )
-        """
-    )
-    op.execute("CREATE INDEX connections_of_user ON connections (user_id, provider)")
-    op.execute(
-        """
-        CREATE TABLE oauth_tokens (
-            provider      text        NOT NULL,
-            user_id       text        NOT NULL,
-            access_token  bytea       NOT NULL,
-            refresh_token bytea,
-            expires_at    timestamptz,
-            scopes        text[]      NOT NULL DEFAULT '{}',
-            refreshed_at  timestamptz NOT NULL,
-            PRIMARY KEY (user_id, provider)
-        )
-        """
-    )
-    op.execute(
-        """
-        CREATE TABLE oauth_states (
-            state_hash bytea       PRIMARY KEY,
-            provider   text        NOT NULL,
-            user_id    text        NOT NULL,
-            verifier   bytea,
-            expires_at timestamptz NOT NULL
-        )
-        """
-    )
-    op.execute(
-        """
-        CREATE TABLE parked_deliveries (
-            id         uuid        PRIMARY KEY,
-            provider   text        NOT NULL,
-            value      bytea       NOT NULL,
-            headers    bytea       NOT NULL,
-            reason     text        NOT NULL,
-            attempts   integer     NOT NULL,
-            first_seen timestamptz NOT NULL,
-            due_at     timestamptz NOT NULL
-        )
-        """
-    )
-    op.execute("CREATE INDEX parked_deliveries_due ON parked_deliveries (due_at, id)")
+    for statement in STATEMENTS:
+        op.execute(statement)
 
 
 def downgrade() -> None:
