@@ -50,15 +50,15 @@ class Database:
         self._settings = settings
         self._application = application
         self._revision = revision
-        self._link: Link[asyncpg.Pool] = Link("database", self._connect, self._close, AWAY)
+        self.link: Link[asyncpg.Pool] = Link("database", self._connect, self._close, AWAY)
 
     async def start(self) -> None:
         """Begin to connect in the background."""
-        await self._link.start()
+        await self.link.start()
 
     async def stop(self) -> None:
         """Close the pool within a bound."""
-        await self._link.stop()
+        await self.link.stop()
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[PoolConnectionProxy]:
@@ -66,7 +66,7 @@ class Database:
 
         Raises UnavailableError, also when the server goes away meanwhile or the migrations have not run yet.
         """
-        pool = self._link.client
+        pool = self.link.client
         try:
             async with pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection:
                 yield connection

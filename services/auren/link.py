@@ -17,6 +17,11 @@ CLOSE_TIMEOUT_SECONDS: Final = 5.0
 RETRY_AFTER_SECONDS: Final = 5
 """What a caller is told to wait while a dependency is away."""
 
+CLOSED: Final = 0
+HALF_OPEN: Final = 1
+OPEN: Final = 2
+"""States of what stands between us and a dependency, as gauges show them."""
+
 _log = logger(__name__)
 
 
@@ -60,6 +65,7 @@ class Link(Generic[Client]):
         self._wanted = asyncio.Event()
         self._task = Background(f"link-{name}", self._keep)
         self._closing: set[asyncio.Task[None]] = set()
+        self._trying = False
 
     async def start(self) -> None:
         """Begin to connect in the background."""
@@ -88,6 +94,13 @@ class Link(Generic[Client]):
     def connected(self) -> bool:
         """Whether there is a client."""
         return self._client is not None
+
+    @property
+    def state(self) -> int:
+        """CLOSED while there is a client, HALF_OPEN while the one attempt to connect is under way, else OPEN."""
+        if self._client is not None:
+            return CLOSED
+        return HALF_OPEN if self._trying else OPEN
 
     async def wait(self) -> Client:
         """The client, as soon as there is one."""
@@ -134,6 +147,7 @@ class Link(Generic[Client]):
         attempt = 0
         while True:
             attempt += 1
+            self._trying = True
             try:
                 return await self._connect()
             except self._errors as error:
@@ -141,7 +155,9 @@ class Link(Generic[Client]):
                 if reason != self._reason:
                     _log.warning("cannot connect, trying on", dependency=self.name, reason=reason)
                 self._reason = reason
-                await asyncio.sleep(backoff_seconds(attempt))
             except Exception as error:
                 self._reason = type(error).__name__
                 raise
+            finally:
+                self._trying = False
+            await asyncio.sleep(backoff_seconds(attempt))

@@ -19,7 +19,7 @@ class Command(NamedTuple):
 
 def _serve(arguments: Sequence[str]) -> int:
     _no_options("serve", arguments)
-    from auren.bridge.processes import serve_webhooks
+    from auren.bridge.serve_process import serve_webhooks
     from auren.http import run
 
     run(serve_webhooks)
@@ -28,7 +28,7 @@ def _serve(arguments: Sequence[str]) -> int:
 
 def _collect(arguments: Sequence[str]) -> int:
     _no_options("collect", arguments)
-    from auren.bridge.processes import collect_events
+    from auren.bridge.collect_process import collect_events
     from auren.http import run
 
     run(collect_events)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
 from auren.bridge.credentials import Credentials
+from auren.bridge.tokens import TokenBox
+from auren.bridge.vendors import oura, whoop
 from auren.bridge.vendors.download import Place
 from auren.bridge.webhooks.signed import DEFAULT_WINDOW_SECONDS
 from auren.settings import DatabaseSettings, KafkaSettings, Port, RedisSettings, ServiceSettings, Settings
@@ -26,6 +28,18 @@ class ProviderSettings(Settings):
     providers_dir: Path = Path("/run/auren/providers")
     public_url: str = ""
     """The bridge's address as vendors and browsers reach it, without a path; needed for Oura and for OAuth."""
+    oauth_keyring: SecretStr
+    """Keys that encrypt people's tokens, as tokens.TokenBox reads them."""
+    oura_api_url: str = oura.BASE_URL
+    oura_token_url: str = oura.TOKEN_URL
+    whoop_api_url: str = whoop.BASE_URL
+    whoop_token_url: str = whoop.TOKEN_URL
+
+    @field_validator("oauth_keyring")
+    @classmethod
+    def _keyring(cls, value: SecretStr) -> SecretStr:
+        TokenBox(value.get_secret_value())
+        return value
 
     def credentials(self, provider: str) -> Credentials:
         """Those of one provider, which need not be there."""

@@ -102,6 +102,7 @@ class Platform:
     passwords: dict[str, str] = field(default_factory=lambda: {a.user: secrets.token_urlsafe(16) for a in ACCESS})
     key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
     log_key: str = field(default_factory=lambda: secrets.token_hex(32))
+    oauth_keyring: str = field(default_factory=lambda: f"k1:{secrets.token_hex(32)}")
 
     def prepare(self) -> None:
         """Run both Jobs."""
@@ -189,6 +190,7 @@ class Platform:
             "auren_kafka_password": self.passwords[user],
             "auren_database_password": self.passwords[user],
             "auren_redis_password": self.redis.password,
+            "auren_oauth_keyring": self.oauth_keyring,
         }
         if jwks_file:
             files["auren_auth_jwks"] = json.dumps(jwks(self.key.public_key()))

@@ -117,7 +117,7 @@ async def replica(settings: DatabaseSettings) -> AsyncIterator[Database]:
     database = Database(settings, application="bridge")
     await database.start()
     try:
-        await database._link.wait()
+        await database.link.wait()
         yield database
     finally:
         await database.stop()

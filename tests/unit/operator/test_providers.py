@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import SecretStr
 
 from auren.bridge.settings import BridgeSettings, CollectorSettings, ProviderSettings
 from auren.settings import names as settings_names
@@ -122,6 +123,7 @@ def test_the_bridge_reads_address_and_windows_from_the_rendered_environment(
     bridge_environment: dict[str, str],
 ) -> None:
     given: dict[str, Any] = {"kafka_password": "k", "database_password": "d", "redis_password": "r"}  # files in a pod
+    given["oauth_keyring"] = f"k1:{'0' * 64}"
     settings = BridgeSettings(**given)
     assert settings.public_url == "https://bridge.example.com"
     windows = [settings.oura_window_seconds, settings.whoop_window_seconds, settings.terra_window_seconds]
@@ -130,7 +132,7 @@ def test_the_bridge_reads_address_and_windows_from_the_rendered_environment(
 
 
 def test_the_bridge_finds_mounted_credentials_by_the_keys_that_the_operator_asks_for(tmp_path: Path) -> None:
-    settings = ProviderSettings(providers_dir=tmp_path)
+    settings = ProviderSettings(providers_dir=tmp_path, oauth_keyring=SecretStr(f"k1:{'0' * 64}"))
     for name, provider in SIGNED.items():
         (tmp_path / name).mkdir()
         for key in provider.known_keys:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from auren.bridge.collect_process import SOURCES
 from auren.bridge.collector import Collector
 from auren.bridge.connections import Connections, Subject
 from auren.bridge.decoders import Pointer
@@ -17,7 +18,6 @@ from auren.bridge.desk import Desk
 from auren.bridge.errands import Errands
 from auren.bridge.outbox import Outbox
 from auren.bridge.parking import Parked, Parking
-from auren.bridge.processes import SOURCES
 from auren.events import Delivery, Event, Headers, decode
 from auren.kafka import Producer
 from auren.link import UnavailableError

@@ -9,7 +9,7 @@ import pytest
 import structlog
 from prometheus_client import generate_latest
 
-from auren.bridge import outbox, processes
+from auren.bridge import collect_process, outbox
 from auren.bridge.desk import Source
 from auren.link import UnavailableError
 from tests.unit.services.collecting import NOW, Works, arrived
@@ -156,7 +156,7 @@ async def test_a_defect_of_a_reader_is_a_dead_letter(works: Works, monkeypatch: 
     def broken(_: object) -> None:
         raise KeyError("anna")
 
-    monkeypatch.setitem(processes.SOURCES, "whoop", Source(processes.SOURCES["whoop"].decode, broken))
+    monkeypatch.setitem(collect_process.SOURCES, "whoop", Source(collect_process.SOURCES["whoop"].decode, broken))
     await works.collector.handle([arrived("whoop", {"user_id": 7}), arrived("terra", daily())])
     assert [dead["error"] for dead in works.log.dead] == ["defect: KeyError"]
     assert works.log.events()

@@ -39,7 +39,7 @@ class Unprepared:
 async def test_before_the_migrations_everything_waits(error: type[Exception]) -> None:
     settings = DatabaseSettings(database_host="h", database_user="u", database_password=SecretStr("p"))
     database = Database(settings, application="test")
-    database._link._client = Unprepared(error("relation of anna"))  # type: ignore[assignment]
+    database.link._client = Unprepared(error("relation of anna"))  # type: ignore[assignment]
     with pytest.raises(UnavailableError, match="database: the migrations have not run"):
         async with database.connection() as connection:
             await connection.execute("SELECT 1")

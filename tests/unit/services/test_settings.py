@@ -16,7 +16,12 @@ REQUIRED = {
     "AUREN_DATABASE_USER": "biometric_bridge",
     "AUREN_REDIS_HOST": "redis",
 }
-FILES = {"auren_kafka_password": "k", "auren_database_password": "d", "auren_redis_password": "r"}
+FILES = {
+    "auren_kafka_password": "k",
+    "auren_database_password": "d",
+    "auren_redis_password": "r",
+    "auren_oauth_keyring": f"k1:{'0' * 64}",
+}
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from auren.bridge.buckets import Buckets
 from auren.bridge.credentials import Credentials
 from auren.bridge.decoders import Decoded, Whose, fetched, healthkit, oura, terra, whoop
 from auren.bridge.intake import Intake, IntakeMetrics
-from auren.bridge.processes import Front
+from auren.bridge.serve_process import Front
 from auren.bridge.simulate import Outcome, Plan, RefusedError, Simulation, host_of, percentile, require_near
 from auren.bridge.simulated_people import Person, midnight, people
 from auren.bridge.simulated_vendors import (

@@ -23,11 +23,12 @@ from auren.bridge.vendors import (
     oura,
     whoop,
 )
-from auren.bridge.vendors.breaker import CLOSED, OPEN, Breaker
+from auren.bridge.vendors.breaker import Breaker
 from auren.bridge.vendors.calls import MOST_BYTES, Api
 from auren.bridge.vendors.exchange import http_client
 from auren.bridge.vendors.oura import OuraApi
 from auren.bridge.vendors.whoop import WhoopApi
+from auren.link import CLOSED, OPEN
 from tests.unit.services.test_vendors_breaker import Time
 from tests.unit.services.vendor_double import Fault, VendorDouble
 

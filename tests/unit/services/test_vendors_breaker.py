@@ -11,7 +11,8 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from auren.bridge.vendors import GoneError, RetryLaterError, UpstreamFailedError
-from auren.bridge.vendors.breaker import CLOSED, HALF_OPEN, OPEN, PROBE_WAIT_SECONDS, Breaker
+from auren.bridge.vendors.breaker import PROBE_WAIT_SECONDS, Breaker
+from auren.link import CLOSED, HALF_OPEN, OPEN
 
 
 @dataclass

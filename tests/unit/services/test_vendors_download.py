@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from auren.bridge.decoders import Pointer
 from auren.bridge.vendors import ExpiredError, RetryLaterError, UnusableError, UpstreamFailedError, VendorError
-from auren.bridge.vendors.breaker import CLOSED, OPEN, Breaker
+from auren.bridge.vendors.breaker import Breaker
 from auren.bridge.vendors.download import Downloads, Place, is_public
+from auren.link import CLOSED, OPEN
 from auren.topics import MAX_BODY_BYTES
 from tests.api.pki import Authority
 from tests.unit.services.test_vendors_breaker import Time

@@ -13,9 +13,10 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from auren.bridge.vendors import RetryLaterError
-from auren.bridge.vendors.breaker import OPEN, Breaker
+from auren.bridge.vendors.breaker import Breaker
 from auren.bridge.vendors.limits import LocalLimits, Quota, SharedLimits
 from auren.bridge.vendors.whoop import QUOTAS
+from auren.link import OPEN
 from tests.unit.services.test_vendors_breaker import Time
 
 SECOND = 1_000_000

@@ -16,10 +16,10 @@ import pytest
 from auren.bridge.credentials import Credentials
 from auren.bridge.tokens import NoTokensError, Tokens
 from auren.bridge.vendors import NotAllowedError, RetryLaterError, UpstreamFailedError, VendorError
-from auren.bridge.vendors.breaker import CLOSED, OPEN, Breaker
+from auren.bridge.vendors.breaker import Breaker
 from auren.bridge.vendors.exchange import http_client
 from auren.bridge.vendors.oauth import MARGIN, OURS_SECONDS, Locked, RefreshingTokens
-from auren.link import UnavailableError
+from auren.link import CLOSED, OPEN, UnavailableError
 from tests.unit.services.test_vendors_breaker import Time
 from tests.unit.services.vendor_double import CLIENT_ID, CLIENT_SECRET, Fault, VendorDouble
 

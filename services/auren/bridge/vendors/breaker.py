@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from typing import Final
 
 from auren.bridge.vendors import RetryLaterError, UpstreamFailedError
+from auren.health import UnhealthyError
+from auren.link import CLOSED, HALF_OPEN, OPEN
+from auren.telemetry import Metrics
 
-CLOSED: Final = 0
-HALF_OPEN: Final = 1
-OPEN: Final = 2
 Clock = Callable[[], float]
 
 FAILURES: Final = 5  # in a row open it: one lost connection is no outage, five are
@@ -77,3 +77,33 @@ class Breaker:
             self._probe_at, self._era = self._clock() + self._open_seconds, self._era + 1
         elif not failed and probe:
             self._probe_at, self._era = None, self._era + 1
+
+
+class Breakers:
+    """Every breaker of the process, as a gauge and in the health report. One for the process: it registers the gauge.
+
+    Kafka and the database are behind links (auren.link), which break and probe in the same way by themselves.
+    """
+
+    def __init__(self, metrics: Metrics, clock: Clock = time.monotonic) -> None:
+        """`clock` gives seconds."""
+        self._clock = clock
+        self._gauge = metrics.gauge("breaker_state", "0 closed, 1 half-open, 2 open", ("upstream",))
+        self._made: dict[str, Breaker] = {}
+
+    def of(self, upstream: str) -> Breaker:
+        """The breaker of an upstream, made when it is first asked for."""
+        if upstream not in self._made:
+            breaker = self._made[upstream] = Breaker(upstream, self._clock)
+            self.watch(upstream, lambda: breaker.state)
+        return self._made[upstream]
+
+    def watch(self, upstream: str, state: Callable[[], int]) -> None:
+        """Show what breaks by itself."""
+        self._gauge.labels(upstream).set_function(state)
+
+    async def check(self) -> None:
+        """For the health report: raises UnhealthyError with the upstreams that are left alone."""
+        left_alone = sorted(name for name, breaker in self._made.items() if breaker.state != CLOSED)
+        if left_alone:
+            raise UnhealthyError("open after failures: " + ", ".join(left_alone))

@@ -10,9 +10,13 @@ from typing import Final
 from auren.bridge.decoders import Notice
 from auren.bridge.vendors import Fetched
 from auren.bridge.vendors.calls import Api, segment
+from auren.bridge.vendors.limits import Quota
 
 BASE_URL: Final = "https://api.ouraring.com"
 TOKEN_URL: Final = "https://api.ouraring.com/oauth/token"  # noqa: S105 - an address
+
+QUOTAS: Final[tuple[Quota, ...]] = ()
+"""Oura says in each answer how much is left, and 429 with Retry-After; it states no quota of its own accord."""
 
 PATHS: Final = {
     name: name

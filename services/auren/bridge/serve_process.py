@@ -1,4 +1,4 @@
-"""The bridge's two processes, put together from their parts."""
+"""The process `serve`, put together from its parts."""
 
 from __future__ import annotations
 
@@ -10,18 +10,9 @@ from auren.auth import Revocations, Verifier
 from auren.bridge.admission import MAX_BYTES_IN_FLIGHT, Admission
 from auren.bridge.batches import BatchingProducer
 from auren.bridge.buckets import Buckets
-from auren.bridge.collector import Collector
-from auren.bridge.connections import Connections
-from auren.bridge.decoders import healthkit, oura, terra, whoop
-from auren.bridge.decoders.fetched import read_whose
-from auren.bridge.desk import Desk, Source
-from auren.bridge.errands import Errands
 from auren.bridge.intake import Intake, IntakeMetrics
-from auren.bridge.outbox import Outbox
-from auren.bridge.parking import Parking
-from auren.bridge.settings import BridgeSettings, CollectorSettings
-from auren.bridge.vendors.breaker import Breaker
-from auren.bridge.vendors.download import Downloads
+from auren.bridge.settings import BridgeSettings
+from auren.bridge.vendors.breaker import Breakers
 from auren.bridge.webhooks import Webhook
 from auren.bridge.webhooks.healthkit import HealthKitWebhook
 from auren.bridge.webhooks.oura import OuraWebhook
@@ -31,18 +22,10 @@ from auren.bridge.webhooks.whoop import WhoopWebhook
 from auren.database import Database
 from auren.health import Health
 from auren.http import create_app, serve
-from auren.kafka import Consumer, Producer
 from auren.migrations import REVISION
 from auren.settings import load
 from auren.telemetry import Metrics, configure_logging
-from auren.topics import BRIDGE_GROUP, WEBHOOKS
-
-SOURCES = {
-    healthkit.PROVIDER: Source(healthkit.decode),
-    oura.PROVIDER: Source(oura.decode, read_whose),
-    terra.PROVIDER: Source(terra.decode, terra.read_whose),
-    whoop.PROVIDER: Source(whoop.decode, read_whose),
-}
+from auren.topics import WEBHOOKS
 
 
 class Front:
@@ -95,35 +78,8 @@ async def serve_webhooks() -> None:
     configured = metrics.gauge("provider_configured", "Whether a provider's secret is there", ("provider",))
     for webhook in webhooks:
         configured.labels(webhook.provider).set_function(webhook.configured)
+    breakers = Breakers(metrics)
+    breakers.watch("kafka", lambda: log.link.state)
+    breakers.watch("database", lambda: database.link.state)
     app = create_app("bridge", settings, health, metrics, parts=(database, revocations, log))
     await serve(Front(intakes, app), settings, health, metrics)
-
-
-async def collect_events() -> None:
-    """`collect`: until the signal to stop."""
-    settings = load(CollectorSettings)
-    configure_logging(settings, "biometric-bridge-collect")
-    metrics = Metrics("collector")
-    health = Health("biometric-bridge collect")
-    database = Database(settings, application="biometric-bridge-collect", revision=REVISION)
-    producer = Producer(settings, "biometric-bridge-collect")
-
-    breaker = Breaker("terra-payloads")
-    downloads = Downloads(settings.terra_payload_hosts, breaker)
-    desk = Desk(SOURCES, Connections(database), database.erased_users)
-    outbox, parking = Outbox(producer, metrics), Parking(database)
-    errands = Errands(desk, outbox, parking, downloads.download, metrics)
-    collector = Collector(desk, outbox, parking, metrics)
-    consumer = Consumer(
-        settings, client_id="biometric-bridge-collect", group=BRIDGE_GROUP, topics=[WEBHOOKS], handle=collector.handle
-    )
-    metrics.gauge("lag_records", "Deliveries that wait").set_function(lambda: sum(consumer.lag().values()))
-    health.add("kafka", producer.check)
-    metrics.gauge("breaker_state", "0 closed, 1 half-open, 2 open", ("upstream",)).labels(breaker.name).set_function(
-        lambda: breaker.state
-    )
-    health.add("consumer", consumer.check)
-    health.add("errands", errands.check)
-    health.add("database", database.check)
-    app = create_app("collector", settings, health, metrics, parts=(database, producer, downloads, errands, consumer))
-    await serve(app, settings.model_copy(update={"port": settings.health_port}), health, metrics)
