@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -243,8 +244,12 @@ async def serve(app: ASGIApp, settings: ServiceSettings, health: Health, metrics
         server_header=False,
         timeout_keep_alive=65,
         timeout_graceful_shutdown=GRACE_SECONDS,
+        proxy_headers=False,  # whom a header names is not believed
     )
     server = MetricsServer(metrics, settings.host, settings.metrics_port)
+    # What the start has made stays; without this each full collection would walk through all of it.
+    gc.collect()
+    gc.freeze()
     try:
         await Server(config, health).serve()
     finally:
