@@ -9,7 +9,7 @@ TOOLS_PATH = $(shell hack/tools.sh path)
 .PHONY: help setup tools manifests lock lint test test-unit test-api test-kind demo cluster images down bench-heal bench-answer bench-webhooks
 
 help: ## what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## a real cluster with the whole stack in it, from nothing
 	@hack/demo.sh
