@@ -113,6 +113,10 @@ ENV_TERRA_WINDOW_SECONDS: Final = "AUREN_TERRA_WINDOW_SECONDS"
 ENV_DELIVERIES_PER_SECOND: Final = "AUREN_DELIVERIES_PER_SECOND"
 ENV_PUSHES_PER_SECOND: Final = "AUREN_PUSHES_PER_SECOND"
 ENV_TERRA_PAYLOAD_HOSTS: Final = "AUREN_TERRA_PAYLOAD_HOSTS"
+ENV_OURA_API_URL: Final = "AUREN_OURA_API_URL"
+ENV_OURA_TOKEN_URL: Final = "AUREN_OURA_TOKEN_URL"  # noqa: S105 - an address
+ENV_WHOOP_API_URL: Final = "AUREN_WHOOP_API_URL"
+ENV_WHOOP_TOKEN_URL: Final = "AUREN_WHOOP_TOKEN_URL"  # noqa: S105 - an address
 
 SECRETS_DIR: Final = "/run/auren/secrets"
 """Where the services find their Secrets: one file per value, named like its setting in lower case."""
@@ -174,5 +178,10 @@ FREE_BRIDGE_ENVIRONMENT: Final[Mapping[str, str]] = {
     ENV_PUSHES_PER_SECOND: "Pushes a second that one person's phone may send.",
     ENV_TERRA_PAYLOAD_HOSTS: "Hosts, each with a bucket behind a slash or without, that payloads which Terra only "
     "points to are downloaded from, separated by commas; Terra's own by default.",
+    ENV_OURA_API_URL: "Address of Oura's API, without a path, for a proxy or a double; Oura's own by default.",
+    ENV_OURA_TOKEN_URL: "Address where Oura gives and refreshes tokens; Oura's own by default.",
+    ENV_WHOOP_API_URL: "Address of WHOOP's API, up to the version in its paths, for a proxy or a double; WHOOP's own "
+    "by default.",
+    ENV_WHOOP_TOKEN_URL: "Address where WHOOP gives and refreshes tokens; WHOOP's own by default.",
 }
 """Environment variables that the bridge alone reads and that `spec.bridge.env` may set."""

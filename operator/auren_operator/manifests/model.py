@@ -11,7 +11,7 @@ type_of_workload = Literal["StatefulSet", "Deployment", "Job"]
 Manifest = dict[str, Any]
 """One Kubernetes object as plain data, just as ``kubectl apply`` would take it."""
 
-Generator = Literal["password", "cluster-id", "key", "signing-key", "jwks"]
+Generator = Literal["password", "cluster-id", "key", "keyring", "signing-key", "jwks"]
 """How a value of a generated Secret comes into being (see `manifests.secrets.generate`)."""
 
 
@@ -35,7 +35,8 @@ class SecretSpec:
 
     ``keys`` maps each required key to its generator; a Secret that lacks one counts as missing. With
     ``guards_data`` the data of a store cannot be read without it: it is never generated anew while a volume exists,
-    and it outlives the stack under ``deletionPolicy: Retain``.
+    and it outlives the stack under ``deletionPolicy: Retain``. ``at_stake`` says what cannot be read then, ``way_out``
+    what a person who has no copy of it may do.
     """
 
     name: str
@@ -43,6 +44,8 @@ class SecretSpec:
     keys: Mapping[str, Generator]
     guards_data: bool = False
     guarded_volumes: tuple[str, ...] = ()
+    at_stake: str = "the data"
+    way_out: str = "delete the volume to start empty"
 
 
 @dataclass(frozen=True, slots=True)
