@@ -40,13 +40,17 @@ SIGNED: Final[Mapping[str, Provider]] = {
     "terra": Provider(("signing-secret",), ("dev-id", "api-key"), names.ENV_TERRA_WINDOW_SECONDS),
 }
 
+CALLED_BACK: Final = ("oura", "whoop")
+"""Those whose OAuth sends people back to the bridge's own address; Oura also delivers to it."""
+
 
 def _has_its_secret(provider: Mapping[str, Any]) -> bool:
     return not provider.get("enabled") or "credentials" in provider
 
 
-def _oura_is_reachable(bridge: Mapping[str, Any]) -> bool:
-    return not bridge["providers"]["oura"].get("enabled") or "publicURL" in bridge
+def _is_reachable(bridge: Mapping[str, Any]) -> bool:
+    called_back = any(bridge["providers"][name].get("enabled") for name in CALLED_BACK)
+    return not called_back or "publicURL" in bridge
 
 
 _SIGNED: Final = Fields(
@@ -69,5 +73,6 @@ PUBLIC_URL: Final = Text(
     ),
 )
 NEEDS_PUBLIC_URL: Final = Rule(
-    "publicURL is needed while providers.oura is enabled: Oura is told where to deliver", _oura_is_reachable
+    "publicURL is needed while providers.oura or providers.whoop is enabled: people come back to it from the vendor",
+    _is_reachable,
 )

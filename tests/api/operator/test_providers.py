@@ -20,7 +20,8 @@ BRIDGE: Final = "biometric-bridge"
 NAME: Final = "whoop-credentials"
 KEYS: Final = ("client-id", "client-secret")
 PROVIDERS: Final = {"whoop": {"enabled": True, "credentials": {"name": NAME}}}
-SPEC: Final = {"size": "demo", "bridge": {"providers": PROVIDERS}}
+URL: Final = "https://bridge.example.com"
+SPEC: Final = {"size": "demo", "bridge": {"publicURL": URL, "providers": PROVIDERS}}
 
 
 def secret(namespace: str, keys: Iterable[str] = KEYS, *, labelled: bool = False) -> Object:
@@ -152,10 +153,11 @@ async def test_bad_providers_are_refused_in_a_sentence(cluster: Cluster, crd: No
     oura: dict[str, Any] = {"providers": {"oura": {"enabled": True, "credentials": {"name": "o"}}}}
     for bridge, sentence in (
         ({"providers": {"terra": {"enabled": True}}}, "credentials.name must name a Secret"),
-        (oura, "publicURL is needed while providers.oura is enabled"),
+        (oura, "publicURL is needed while providers.oura or providers.whoop is enabled"),
         ({**oura, "publicURL": "http://bridge.example.com"}, "must be an https address without a path"),
         ({"replicas": 1, "autoscaling": {"maxReplicas": 2}}, "set replicas or autoscaling, not both"),
-        ({"providers": {"fitbit": {"enabled": True}, "whoop": {"enabled": True}}}, "credentials.name"),
+        ({"providers": PROVIDERS}, "publicURL is needed"),
+        ({"providers": {"fitbit": {"enabled": True}, "terra": {"enabled": True}}}, "credentials.name"),
     ):
         with pytest.raises(RefusedError, match=sentence):
             await cluster.create(stack(namespace, spec={"size": "demo", "bridge": bridge}))

@@ -22,7 +22,10 @@ from tests.unit.operator.test_crd import SPEC_SCHEMA
 
 BRIDGE = "biometric-bridge"
 BOTH = ("serve", "collect")
-WHOOP = {"providers": {"whoop": {"enabled": True, "credentials": {"name": "whoop-credentials"}}}}
+WHOOP = {
+    "publicURL": "https://bridge.example.com",
+    "providers": {"whoop": {"enabled": True, "credentials": {"name": "whoop-credentials"}}},
+}
 
 
 def deployment(bridge: dict[str, Any]) -> Manifest:
