@@ -41,6 +41,7 @@ LABELS: Final[Mapping[str, str]] = {
 
 ANNOTATION_SECRETS_HASH: Final = "aupex.ai/secrets-hash"
 ANNOTATION_CONFIG_HASH: Final = "aupex.ai/config-hash"
+ANNOTATION_TERRA_HASH: Final = "aupex.ai/terra-hash"
 ANNOTATION_CREATED_REPLICAS: Final = "aupex.ai/created-replicas"
 ANNOTATION_APPLIED_HASH: Final = "aupex.ai/applied-hash"
 ANNOTATIONS: Final[Mapping[str, str]] = {
@@ -48,6 +49,8 @@ ANNOTATIONS: Final[Mapping[str, str]] = {
     "rolls the pods.",
     ANNOTATION_CONFIG_HASH: "On a pod template: hash of the ConfigMaps that the pod mounts, so that a changed one "
     "rolls the pods.",
+    ANNOTATION_TERRA_HASH: "On Kafka's pod template: hash of the certificate and of the password of Terra's Kafka "
+    "destination, so that a new one rolls the brokers.",
     ANNOTATION_CREATED_REPLICAS: "On a StatefulSet: the number of replicas it was created with, where that number "
     "cannot change later (Kafka's quorum).",
     ANNOTATION_APPLIED_HASH: "On a Deployment, StatefulSet or Job: hash of what the operator applied last, so that "
@@ -95,6 +98,7 @@ ENV_KAFKA_MECHANISM: Final = "AUREN_KAFKA_MECHANISM"
 ENV_KAFKA_USERNAME: Final = "AUREN_KAFKA_USERNAME"
 ENV_KAFKA_PARTITIONS: Final = "AUREN_KAFKA_PARTITIONS"
 ENV_KAFKA_REPLICATION: Final = "AUREN_KAFKA_REPLICATION"
+ENV_KAFKA_TERRA: Final = "AUREN_KAFKA_TERRA"
 ENV_DATABASE_HOST: Final = "AUREN_DATABASE_HOST"
 ENV_DATABASE_PORT: Final = "AUREN_DATABASE_PORT"
 ENV_DATABASE_NAME: Final = "AUREN_DATABASE_NAME"
@@ -149,6 +153,7 @@ RESERVED_ENVIRONMENT: Final[Mapping[str, str]] = {
     ENV_KAFKA_USERNAME: "The service's own user at Kafka.",
     ENV_KAFKA_PARTITIONS: "Partitions of the large topics (topics Job only).",
     ENV_KAFKA_REPLICATION: "Copies of each partition (topics Job only).",
+    ENV_KAFKA_TERRA: "Whether Terra may write into its topic by itself (topics Job only).",
     ENV_DATABASE_HOST: "Address of TimescaleDB.",
     ENV_DATABASE_PORT: "Port of TimescaleDB.",
     ENV_DATABASE_NAME: "Name of the database.",

@@ -9,6 +9,7 @@ from typing import Any, Final
 from auren_operator.api import names
 from auren_operator.api.schema import Boolean, Fields, Integer, Rule, Text
 from auren_operator.api.syntax import OBJECT_NAME, matches
+from auren_operator.api.terra_kafka import TERRA_KAFKA
 
 HEALTHKIT: Final = "healthkit"
 """Apple's: a phone pushes with a token of the stack's own, so there are no credentials."""
@@ -61,7 +62,8 @@ _SIGNED: Final = Fields(
     },
     rules=(Rule("credentials.name must name a Secret while enabled is true", _has_its_secret),),
 )
-PROVIDERS: Final = Fields(dict.fromkeys(SIGNED, _SIGNED) | {HEALTHKIT: Fields({"enabled": Boolean()})})
+_TERRA: Final = Fields({**_SIGNED.fields, "kafka": TERRA_KAFKA}, rules=_SIGNED.rules)
+PROVIDERS: Final = Fields(dict.fromkeys(SIGNED, _SIGNED) | {"terra": _TERRA, HEALTHKIT: Fields({"enabled": Boolean()})})
 
 PUBLIC_URL: Final = Text(
     512,

@@ -52,13 +52,15 @@ class SecretSpec:
 class UserSecret:
     """A Secret that a person makes and the spec names; the operator only looks whether it is there, with its ``keys``.
 
-    While it is not, ``purpose`` is off and everything else of the component runs.
+    While it is not, ``purpose`` is off and everything else of the component runs. A build depends on one that
+    ``is_certificate``, by `Facts.certificates`: the keys of others are read by whoever mounts them, as they come.
     """
 
     name: str
     component: str
     purpose: str
     keys: tuple[str, ...]
+    is_certificate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +82,14 @@ class Facts:
 
     ``secrets``: name → hash of the data, for Secrets that exist and are complete. ``volumes``: claim name → Volume,
     for claims that exist and are not being deleted. ``replicas``: name of a StatefulSet that exists → its
-    ``spec.replicas`` when it was created (annotation ``aupex.ai/created-replicas``).
+    ``spec.replicas`` when it was created (annotation ``aupex.ai/created-replicas``). ``certificates``: name → hash of
+    the data, of the people's Secrets that will do as what the spec names them for.
     """
 
     secrets: Mapping[str, str] = field(default_factory=dict)
     volumes: Mapping[str, Volume] = field(default_factory=dict)
     replicas: Mapping[str, int] = field(default_factory=dict)
+    certificates: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
