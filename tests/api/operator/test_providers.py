@@ -14,7 +14,7 @@ from tests.api.controlplane import ControlPlane
 from tests.api.operator_process import Operator
 from tests.api.places import REPOSITORY
 from tests.api.stacks import install, ready, row, says, stack, told
-from tests.unit.operator.provider_cases import EVERY_PROVIDER
+from tests.unit.operator.provider_cases import EVERY_PROVIDER, broker, terra
 
 BRIDGE: Final = "biometric-bridge"
 NAME: Final = "whoop-credentials"
@@ -142,6 +142,7 @@ async def test_every_provider_at_once_comes_up_and_tells_each_secret(
     shown = await install(cluster, namespace, spec=spec)
     missed = ["oura-credentials", "whoop-credentials", "terra.credentials"]
     assert row(shown, BRIDGE)["waitingFor"] == [f"Secret {name}" for name in missed]
+    assert row(shown, "kafka")["waitingFor"] == ["Secret terra-kafka-tls"]
     variables = {
         container["name"]: {variable["name"] for variable in container["env"]}
         for container in (await pod_template(cluster, namespace))["spec"]["containers"]
@@ -157,6 +158,10 @@ async def test_bad_providers_are_refused_in_a_sentence(cluster: Cluster, crd: No
         ({**oura, "publicURL": "http://bridge.example.com"}, "must be an https address without a path"),
         ({"replicas": 1, "autoscaling": {"maxReplicas": 2}}, "set replicas or autoscaling, not both"),
         ({"providers": PROVIDERS}, "publicURL is needed"),
+        (
+            terra(brokers=[broker(1)])["bridge"],
+            "brokers must name each broker, from 0 to one less than Kafka's replicas",
+        ),
         ({"providers": {"fitbit": {"enabled": True}, "terra": {"enabled": True}}}, "credentials.name"),
     ):
         with pytest.raises(RefusedError, match=sentence):
