@@ -15,6 +15,7 @@ from auren_operator.api.spec import Stack
 from auren_operator.components import kafka, redis, timescaledb
 from auren_operator.components import stack as whole
 from auren_operator.manifests.images import BRIDGE
+from auren_operator.manifests.meta import child_name
 from auren_operator.manifests.model import Built, Component, Facts, SecretSpec, UserSecret
 from auren_operator.manifests.network import BRIDGE_PORT, COLLECT_HEALTH_PORT, COLLECT_METRICS_PORT, METRICS_PORT
 from auren_operator.manifests.pods import Container, Probes, ask_http
@@ -50,9 +51,30 @@ COLLECT_PROBES: Final = Probes(
 )
 
 
+KEYRING: Final = "keyring"
+
+
+def keyring_secret(stack: Stack) -> str:
+    """Name of the Secret with the keys of people's OAuth tokens."""
+    return f"{child_name(stack, COMPONENT)}-keyring"
+
+
 def secrets(stack: Stack) -> list[SecretSpec]:
-    """Its passwords at the database and at Kafka; made also while it is switched off, as are its role and user."""
-    return [service_secret(stack, COMPONENT)]
+    """Its passwords at the database and at Kafka; made also while it is switched off, as are its role and user.
+
+    The keyring is a Secret of its own: the tokens in the database cannot be read without it, so it stays as long as
+    TimescaleDB's volume does. The passwords may be made anew at any time.
+    """
+    keyring = SecretSpec(
+        keyring_secret(stack),
+        COMPONENT.name,
+        {KEYRING: "keyring"},
+        guards_data=True,
+        guarded_volumes=timescaledb.volumes(stack),
+        at_stake="the wearables' OAuth tokens",
+        way_out="make a new keyring as docs/providers.md says, after which people connect their wearables again",
+    )
+    return [service_secret(stack, COMPONENT), keyring]
 
 
 def user_secrets(stack: Stack) -> list[UserSecret]:
@@ -71,6 +93,7 @@ def build(stack: Stack, facts: Facts) -> Built:
         | kafka.client(stack, COMPONENT)
         | timescaledb.client(stack, COMPONENT)
         | redis.client(stack)
+        | Wiring(files={"auren_oauth_keyring": (keyring_secret(stack), KEYRING)})
     )
     containers = [_serve(stack, wiring), _collect(stack, wiring)]
     volumes = [
