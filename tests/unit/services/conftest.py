@@ -1,6 +1,18 @@
-"""Settings of the properties: no time limits, for a busy machine breaks no promise."""
+"""Settings of the properties: no time limits, for a busy machine breaks no promise. Logs are each test's own."""
 
+from collections.abc import Iterator
+
+import pytest
+import structlog
 from hypothesis import settings
 
 settings.register_profile("auren", deadline=None)
 settings.load_profile("auren")
+
+
+@pytest.fixture(autouse=True)
+def _logs_of_one_test() -> Iterator[None]:
+    """A program that was tested has set up its logs; the next test's are not filtered by it."""
+    found = structlog.get_config()
+    yield
+    structlog.configure(**found)
