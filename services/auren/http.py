@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from auren.auth import ForbiddenError, NotConfiguredError, Principal, UnauthorizedError, Verifier
 from auren.health import Health
 from auren.link import RETRY_AFTER_SECONDS, UnavailableError
+from auren.openapi import PROBLEM_JSON, ROUTES, urn
 from auren.settings import ServiceSettings
 from auren.telemetry import Metrics, MetricsServer, logger
 
@@ -46,12 +47,10 @@ class ProblemError(Exception):
 
     def response(self, **members: Any) -> JSONResponse:
         """The answer; `members` are added to the problem's own."""
-        body: dict[str, Any] = {"type": f"urn:auren:problem:{self.kind}", "title": self.title, "status": self.status}
+        body: dict[str, Any] = {"type": urn(self.kind), "title": self.title, "status": self.status}
         if self.detail:
             body["detail"] = self.detail
-        return JSONResponse(
-            body | members, status_code=self.status, headers=self.headers, media_type="application/problem+json"
-        )
+        return JSONResponse(body | members, status_code=self.status, headers=self.headers, media_type=PROBLEM_JSON)
 
 
 def problem_of(error: Exception) -> ProblemError | None:
@@ -96,7 +95,12 @@ def create_app(
             health.drain()
 
     app = FastAPI(
-        title=f"AUREN {service}", lifespan=lifespan, docs_url=None, redoc_url=None, routes=list(health.routes())
+        title=f"AUREN {service}",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        routes=list(health.routes()),
+        responses=ROUTES,
     )
     for error in (ProblemError, UnavailableError, NotConfiguredError, UnauthorizedError, ForbiddenError):
         app.add_exception_handler(error, _answer)
