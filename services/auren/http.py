@@ -153,11 +153,16 @@ async def _answer_http(_request: Request, error: Exception) -> Response:
 async def _answer_invalid(_request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
-    # The input itself stays out of the answer: it may be somebody's data.
-    faults = [{"field": ".".join(map(str, e["loc"])), "message": e["msg"]} for e in error.errors()]
+    faults = [{"field": _field(e), "message": e["msg"]} for e in error.errors()]
     return ProblemError(422, "invalid", "the request is not valid", faults[0]["field"] if faults else "").response(
         errors=faults
     )
+
+
+def _field(error: Mapping[str, Any]) -> str:
+    """Where it is wrong. The input itself stays out of the answer, also as a name of its own: it may be data."""
+    place = error["loc"][:-1] if error["type"] == "extra_forbidden" else error["loc"]
+    return ".".join(map(str, place))
 
 
 class RequestLog:
