@@ -84,6 +84,7 @@ class Intake:
         self._accepted = metrics.answers.labels(webhook.provider, str(webhook.accepted))
         self._bytes = metrics.bytes.labels(webhook.provider)
         self._seconds = metrics.seconds.labels(webhook.provider)
+        self._allow = "GET, POST" if webhook.wire.challenge else "POST"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -108,7 +109,7 @@ class Intake:
         if scope["method"] == "GET" and (answer := self._webhook.challenge(scope["query_string"])) is not None:
             return 200, answer
         if scope["method"] != "POST":
-            raise ProblemError(405, "method", "only POST is allowed here", headers={"Allow": "POST"})
+            raise ProblemError(405, "method", "this method is not allowed here", headers={"Allow": self._allow})
         self._buckets.spend(self._webhook.provider, scope["client"][0] if scope.get("client") else "")
         delivery = await self._take(dict(scope["headers"]), receive)
         self._accepted.inc()
