@@ -101,7 +101,7 @@ def delivery_answers(webhook: Webhook) -> Answers:
         **_success(
             webhook.accepted,
             "durable in the log",
-            {"status": {"type": "string", "const": "accepted"}, "id": {"type": "string", "format": "uuid"}},
+            {"status": {"type": "string", "const": "accepted"}, "id": {"type": "string"}},
         ),
         **problem(400, "there is no body, or it is no gzip although it should be", "empty", "disconnected", "gzip"),
         **unauthorized(f"there is not {proof}"),
