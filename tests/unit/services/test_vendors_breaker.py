@@ -125,7 +125,7 @@ async def test_the_health_report_names_whom_nobody_asks_now() -> None:
     for _ in range(FAILURES):
         with pytest.raises(UpstreamFailedError), breakers.of("whoop").attempt():
             raise FAILURE
-    with pytest.raises(UnhealthyError, match="^open after failures: whoop$"):
+    with pytest.raises(UnhealthyError, match=r"^open after failures: whoop$"):
         await breakers.check()
     assert 'auren_collector_breaker_state{upstream="whoop"} 2.0' in generate_latest(metrics.registry).decode()
     clock.now += OPEN_SECONDS  # whoever comes next asks; perhaps nobody does
