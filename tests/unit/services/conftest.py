@@ -1,11 +1,7 @@
-<<<<<<< HEAD
-"""Settings of the properties: no time limits, for a busy machine breaks no promise. Logs are each test's own."""
-=======
-"""Settings of the properties: no time limits, for a busy machine breaks no promise.
+"""Settings of the properties: no time limits, for a busy machine breaks no promise. Logs are each test's own.
 
 `--hypothesis-profile deep` looks at far more examples than a run in between has time for.
 """
->>>>>>> fuzz
 
 from collections.abc import Iterator
 
