@@ -100,7 +100,7 @@ class Collector:
     async def _park(self, record: Record, provider: str, reason: str, seconds: float) -> None:
         await self._parking.park(
             record.value or b"",
-            [(name, bytes(content)) for name, content in record.headers],
+            [(name, bytes(content or b"")) for name, content in record.headers],
             provider=provider,
             reason=reason,
             first_seen=_first_seen(record),

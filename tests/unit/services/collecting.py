@@ -46,7 +46,7 @@ class Log:
 
     async def send(self, topic: Topic, value: bytes, key: bytes | None, headers: Headers) -> None:
         assert topic.name.endswith(".dlq")
-        self.dead.append({name: content.decode() for name, content in headers})
+        self.dead.append({name: content.decode(errors="replace") for name, content in headers})
 
     def events(self) -> list[Event]:
         """Everything on biometric-events."""
