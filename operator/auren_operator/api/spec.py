@@ -42,7 +42,7 @@ class Autoscaling:
 class ServiceSpec:
     """One of our own services. ``replicas`` is the autoscaler's minimum where there is one.
 
-    ``resources`` are those of each container; the bridge has two.
+    ``resources`` are those of each container; the bridge has two, of which the collector requests less CPU.
     ``tolerations`` and ``affinity`` are the pod's, as Kubernetes spells them.
     """
 

@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from auren_operator.api import names
+from auren_operator.api.defaults import lesser_cpu
 from auren_operator.api.pools import pools
 from auren_operator.api.providers import SIGNED
 from auren_operator.api.spec import Stack
@@ -40,6 +42,9 @@ COMPONENT = Component(
 SERVE_PORTS: Final = {"http": BRIDGE_PORT, "metrics": METRICS_PORT}
 COLLECT_PORTS: Final = {"health": COLLECT_HEALTH_PORT, "collect-metrics": COLLECT_METRICS_PORT}
 PORTS: Final = {**SERVE_PORTS, "collect-metrics": COLLECT_METRICS_PORT}
+
+COLLECT_CPU_DIVISOR: Final = 10
+"""Requests are what containers get when there is not enough for all: then webhooks are answered and the log waits."""
 
 COLLECT_ALIVE: Final = ask_http(LIVE, "health")
 COLLECT_PROBES: Final = Probes(
@@ -141,7 +146,7 @@ def _collect(stack: Stack, wiring: Wiring) -> Container:
         names.ENV_METRICS_PORT: str(COLLECT_METRICS_PORT),
         **_providers(stack),
     }
-    return service_container(
+    container = service_container(
         "collect",
         BRIDGE,
         stack.bridge,
@@ -152,3 +157,4 @@ def _collect(stack: Stack, wiring: Wiring) -> Container:
         probes=COLLECT_PROBES,
         mounts=_mounts(stack),
     )
+    return replace(container, resources=lesser_cpu(stack.bridge.resources, COLLECT_CPU_DIVISOR))

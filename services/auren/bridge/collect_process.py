@@ -8,8 +8,10 @@ from auren.bridge.decoders import healthkit, oura, terra, whoop
 from auren.bridge.decoders.fetched import read_whose
 from auren.bridge.desk import Desk, Source
 from auren.bridge.errands import Errands
+from auren.bridge.fetching import Fetchable, Fetching
 from auren.bridge.outbox import Outbox
 from auren.bridge.parking import Parking
+from auren.bridge.records import LOGS
 from auren.bridge.settings import CollectorSettings
 from auren.bridge.vendors.breaker import Breakers
 from auren.bridge.vendors.clients import Vendors
@@ -21,7 +23,7 @@ from auren.kafka import Consumer, Producer
 from auren.migrations import REVISION
 from auren.settings import load
 from auren.telemetry import Metrics, configure_logging
-from auren.topics import BRIDGE_GROUP, WEBHOOKS
+from auren.topics import BRIDGE_GROUP
 
 SOURCES = {
     healthkit.PROVIDER: Source(healthkit.decode),
@@ -29,6 +31,14 @@ SOURCES = {
     terra.PROVIDER: Source(terra.decode, terra.read_whose),
     whoop.PROVIDER: Source(whoop.decode, read_whose),
 }
+
+
+def fetchables(vendors: Vendors) -> dict[str, Fetchable]:
+    """How the documents are had that webhooks only name, by provider."""
+    return {
+        oura.PROVIDER: Fetchable(vendors.oura.fetch, oura.decode_document, oura.deletion),
+        whoop.PROVIDER: Fetchable(vendors.whoop.fetch, whoop.decode_document, whoop.deletion),
+    }
 
 
 async def collect_events() -> None:
@@ -44,10 +54,10 @@ async def collect_events() -> None:
     downloads = Downloads(settings.terra_payload_hosts, breakers.of("terra-payloads"))
     desk = Desk(SOURCES, Connections(database), database.erased_users)
     outbox, parking = Outbox(producer, metrics), Parking(database)
-    errands = Errands(desk, outbox, parking, downloads.download, metrics)
-    collector = Collector(desk, outbox, parking, metrics)
+    errands = Errands(desk, outbox, parking, Fetching(fetchables(vendors), metrics), downloads.download, metrics)
+    collector = Collector(desk, outbox, parking, metrics, errands.wake)
     consumer = Consumer(
-        settings, client_id="biometric-bridge-collect", group=BRIDGE_GROUP, topics=[WEBHOOKS], handle=collector.handle
+        settings, client_id="biometric-bridge-collect", group=BRIDGE_GROUP, topics=LOGS, handle=collector.handle
     )
     metrics.gauge("lag_records", "Deliveries that wait").set_function(lambda: sum(consumer.lag().values()))
     breakers.watch("kafka", lambda: producer.link.state)
@@ -56,6 +66,7 @@ async def collect_events() -> None:
     health.add("consumer", consumer.check)
     health.add("errands", errands.check)
     health.add("database", database.check)
+    health.add("redis", vendors.check)
     health.add("breakers", breakers.check)
     parts = (database, producer, vendors, downloads, errands, consumer)
     app = create_app("collector", settings, health, metrics, parts=parts)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Final, TypeVar
+from typing import Final, TypeVar, TypeVarTuple, Unpack
 
 import msgspec
 
@@ -23,6 +23,7 @@ ErasedUsers = Callable[[Sequence[str]], Awaitable[Mapping[str, datetime]]]
 """When users were erased, for those of the given ones who were. Raises UnavailableError."""
 
 Result = TypeVar("Result")
+Arguments = TypeVarTuple("Arguments")
 
 _log = logger(__name__)
 
@@ -86,7 +87,7 @@ class Desk:
     async def decode(self, delivery: Delivery) -> Decoded:
         """What the delivery holds. Raises DecodeError."""
         source = self._source(delivery)
-        return await _off_the_loop(source.decode, delivery)
+        return await off_the_loop(delivery.provider, _size(delivery), source.decode, delivery)
 
     async def connect(self, delivery: Delivery, changes: Sequence[ConnectionChange]) -> None:
         """Take in what the vendor says of connections. Raises DecodeError where that cannot be."""
@@ -114,7 +115,7 @@ class Desk:
             reader = self._source(delivery).read_whose
             if reader is None:
                 raise DecodeError("the delivery names no user")
-            return await _off_the_loop(reader, delivery)
+            return await off_the_loop(delivery.provider, _size(delivery), reader, delivery)
         except DecodeError as error:
             return error
 
@@ -150,14 +151,22 @@ def _unless_erased(owned: Owned | DecodeError, erased: Mapping[str, datetime]) -
     return owned
 
 
-async def _off_the_loop(function: Callable[[Delivery], Result], delivery: Delivery) -> Result:
+def _size(delivery: Delivery) -> int:
+    """In bytes; nobody knows it of a body that is packed."""
+    return THREAD_FROM_BYTES if delivery.content_encoding else len(delivery.body)
+
+
+async def off_the_loop(
+    provider: str, size: int, function: Callable[[Unpack[Arguments]], Result], *arguments: *Arguments
+) -> Result:
+    """What a decoder makes of `size` bytes, in a thread where they are many. Raises DecodeError, for a defect too."""
     try:
-        if len(delivery.body) < THREAD_FROM_BYTES and not delivery.content_encoding:
-            return function(delivery)
-        return await asyncio.to_thread(function, delivery)
+        if size < THREAD_FROM_BYTES:
+            return function(*arguments)
+        return await asyncio.to_thread(function, *arguments)
     except (DecodeError, MemoryError):
         raise
     except Exception as error:
         # decoders are pure: what one raises now it raises always
-        _log.exception("a decoder has a defect", provider=delivery.provider)
+        _log.exception("a decoder has a defect", provider=provider)
         raise DecodeError(f"defect: {type(error).__name__}") from error

@@ -1,14 +1,17 @@
-"""Deliveries that had to wait: a payload is downloaded, a person has connected meanwhile, or it is a dead letter.
+"""Deliveries that had to wait: a document is fetched, a payload downloaded, a person has connected meanwhile.
 
-Each is tried again after a delay that doubles, for a day; then it goes to `biometric-webhooks.dlq` with its reason,
-from where it can be replayed. Replicas share the table and never take the same delivery.
+What fails is tried again as `later.py` says, at most for a day; then it goes to the dead letters with its reason, from
+where it can be replayed. Replicas share the table and take what is due in turns.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -16,35 +19,40 @@ import msgspec
 
 from auren import events
 from auren.background import Background
-from auren.bridge.collector import TO_FETCH, UNKNOWN_USER
-from auren.bridge.decoders import Decoded, DecodeError, Pointer
-from auren.bridge.desk import Desk, Fate
+from auren.bridge.decoders import Decoded, DecodeError, Pointer, merged
+from auren.bridge.desk import Desk, Fate, Owned
+from auren.bridge.fetching import Asked, Fetching
+from auren.bridge.later import DEFECT, GONE, HELD_BACK, UNKNOWN_USER, VENDOR_AWAY, WAITS, LaterError, delay
 from auren.bridge.outbox import Outbox, outgoing
-from auren.bridge.parking import Parked, Parking, Taken
-from auren.bridge.vendors import RetryLaterError, UnusableError
+from auren.bridge.parking import LEASE, Parked, Parking, PutOff
+from auren.bridge.records import log_of
+from auren.bridge.vendors import NotAllowedError, RetryLaterError, UnusableError, UpstreamFailedError
 from auren.events import Delivery, InvalidRecordError
 from auren.health import UnhealthyError
 from auren.link import UnavailableError
 from auren.telemetry import Metrics, logger
 
-PATIENCE: Final = timedelta(hours=24)
-"""How long a delivery is tried, from when the bridge took it. Terra itself repeats for as long."""
+RUNNERS: Final = 2
+"""Turns at once in each replica: while one waits for a vendor that is slow, the other goes on."""
 
-FIRST_DELAY_SECONDS: Final = 30.0
-LONGEST_DELAY_SECONDS: Final = 3600.0
+TAKE_DELIVERIES: Final = 32
+TAKE_BYTES: Final = 16 * 1024 * 1024
+"""In a turn. A body may be as large."""
+
+LIGHT_AT_ONCE: Final = 16
+"""Documents fetched at once in each replica: half of what the HTTP client has connections for."""
+
+HEAVY_AT_ONCE: Final = 2
+"""Deliveries with a body, or a payload, of up to 16 MiB, which takes many times that while it is decoded."""
+
 IDLE_SECONDS: Final = 1.0
-"""How often the table is asked while nothing is due."""
+"""How often the table is asked while nothing is due; what this process has parked itself wakes it up at once."""
+
+AWAY_SECONDS: Final = 5.0
+"""Until a delivery is tried again that failed because Kafka or the database was away."""
 
 COUNT_SECONDS: Final = 10.0
-"""How old the gauge of parked deliveries may be."""
-
-NOT_CONNECTED: Final = "not-connected"
-VENDOR_AWAY: Final = "vendor-away"
-DEFECT: Final = "defect"
-
-AT_ONCE: Final = 2
-"""Deliveries in hand at once, in each replica. A payload of 16 MiB takes many times that while it is decoded, and each
-holds a connection of the pool for as long as it takes."""
+"""How old the gauges of parked deliveries may be."""
 
 Download = Callable[[Pointer, datetime], Awaitable[bytes]]
 """The payload behind a pointer. Raises UnusableError and RetryLaterError."""
@@ -52,28 +60,31 @@ Download = Callable[[Pointer, datetime], Awaitable[bytes]]
 _log = logger(__name__)
 
 
-class LaterError(Exception):
-    """Not now: `reason` is a short name, `seconds` the least time to wait."""
-
-    def __init__(self, reason: str, seconds: float = 0.0) -> None:
-        """See the class."""
-        super().__init__(reason)
-        self.reason = reason
-        self.seconds = seconds
-
-
 class Errands:
-    """Goes on with parked deliveries in the background."""
+    """Goes on with parked deliveries in the background. One for the process: it registers the metrics."""
 
-    def __init__(self, desk: Desk, outbox: Outbox, parking: Parking, download: Download, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        outbox: Outbox,
+        parking: Parking,
+        fetching: Fetching,
+        download: Download,
+        metrics: Metrics,
+    ) -> None:
         """`outbox` and `parking` are shared with the collector."""
         self._desk = desk
         self._outbox = outbox
         self._parking = parking
+        self._fetching = fetching
         self._download = download
         self._parked = metrics.gauge("parked_deliveries", "Deliveries that wait to be tried again")
+        self._oldest = metrics.gauge("oldest_parked_seconds", "Age of the oldest of them, from when it was taken")
         self._counted_at = float("-inf")
-        self._tasks = [Background(f"errands-{number}", self._run) for number in range(AT_ONCE)]
+        self._light, self._heavy = asyncio.Semaphore(LIGHT_AT_ONCE), asyncio.Semaphore(HEAVY_AT_ONCE)
+        self._news = asyncio.Event()
+        self._trouble: str | None = None
+        self._tasks = [Background(f"errands-{number}", self._run) for number in range(RUNNERS)]
 
     async def start(self) -> None:
         """Begin in the background."""
@@ -81,14 +92,20 @@ class Errands:
             task.start()
 
     async def stop(self) -> None:
-        """Stop; what was under way stays parked."""
+        """Stop; what was under way is parked as before."""
         for task in self._tasks:
             await task.stop()
+
+    def wake(self) -> None:
+        """Something was parked that is due now."""
+        self._news.set()
 
     async def check(self) -> None:
         """For the health report: raises UnhealthyError when nobody goes on with parked deliveries."""
         if not all(task.running for task in self._tasks):
             raise UnhealthyError("parked deliveries are not tried again")
+        if self._trouble is not None:
+            raise UnhealthyError(self._trouble)
 
     async def _run(self) -> None:
         while True:
@@ -96,103 +113,207 @@ class Errands:
                 busy = await self.turn(datetime.now(UTC))
                 await self._count()
             except UnavailableError as error:
-                _log.info("parked deliveries wait", reason=str(error))
+                self._tell(str(error))
                 busy = False
+            else:
+                self._trouble = None
             if not busy:
-                await asyncio.sleep(IDLE_SECONDS)
+                await self._idle()
+
+    def _tell(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            _log.warning("parked deliveries wait", reason=trouble)
+        self._trouble = trouble
+
+    async def _idle(self) -> None:
+        try:
+            async with asyncio.timeout(IDLE_SECONDS):
+                await self._news.wait()
+        except TimeoutError:
+            return
+        self._news.clear()
 
     async def _count(self) -> None:
-        """Keep the gauge, but not at every delivery: counting reads the whole table."""
+        """Keep the gauges, but not at every turn: counting reads the whole table."""
         if time.monotonic() - self._counted_at >= COUNT_SECONDS:
             self._counted_at = time.monotonic()
-            self._parked.set(await self._parking.count())
+            census = await self._parking.census()
+            age = datetime.now(UTC) - census.oldest if census.oldest else timedelta()
+            self._parked.set(census.parked)
+            self._oldest.set(max(0.0, age.total_seconds()))
 
     async def turn(self, now: datetime) -> bool:
-        """Try what is due; whether anything was. Raises UnavailableError."""
-        async with self._parking.take_due(now, limit=1) as taken:
-            for parked in taken.deliveries:
-                await self._settle(taken, parked, await self._try(parked, now), now)
-        return bool(taken.deliveries)
-
-    async def _try(self, parked: Parked, now: datetime) -> list[Decoded] | Exception:
+        """Try what is due; whether anything was. Raises UnavailableError; what it kept from its end is due again."""
+        self._outbox.require()  # nothing is fetched that could not be sent
+        held = self._fetching.held(now)
+        taken = await self._parking.take_due(now, limit=TAKE_DELIVERIES, most_bytes=TAKE_BYTES, without=held)
+        if not taken:
+            return False
+        turn = Turn(now)
         try:
-            return await self._work(events.delivery(parked.value, parked.headers), now)
-        except (LaterError, DecodeError, InvalidRecordError, UnusableError, UnavailableError) as error:
-            return error
-        except Exception:  # noqa: BLE001 - whatever it is, those behind it must get their turn
+            owners = await self._owners(taken)
+            await asyncio.gather(*(self._one(parked, owners[parked.id], turn) for parked in taken))
+        except UnavailableError as error:
+            turn.trouble = error
+        except asyncio.CancelledError:
+            with contextlib.suppress(UnavailableError):
+                await self._write(taken, turn)
+            raise
+        await self._settle(taken, turn)
+        if turn.trouble is not None:
+            raise turn.trouble
+        return True
+
+    async def _owners(self, taken: Sequence[Parked]) -> dict[uuid.UUID, Owned | Exception]:
+        """Whose each delivery is, or why it cannot be read."""
+        owners: dict[uuid.UUID, Owned | Exception] = {}
+        deliveries: dict[uuid.UUID, Delivery] = {}
+        for parked in taken:
+            try:
+                deliveries[parked.id] = events.delivery(parked.value, parked.headers)
+            except InvalidRecordError as error:
+                owners[parked.id] = error
+        return owners | dict(zip(deliveries, await self._desk.owners(list(deliveries.values())), strict=True))
+
+    async def _one(self, parked: Parked, owned: Owned | Exception, turn: Turn) -> None:
+        """Bring one delivery to its end, or find out when it is tried again."""
+        async with self._light if self._fetching.knows(parked.provider) else self._heavy:
+            try:
+                turn.settled[parked.id] = await self._outcome(parked, owned, turn)
+            except UnavailableError as error:
+                again = turn.now + timedelta(seconds=AWAY_SECONDS)
+                turn.settled[parked.id] = PutOff(parked.id, again, parked.reason, tried=False)
+                turn.trouble = error
+
+    async def _outcome(self, parked: Parked, owned: Owned | Exception, turn: Turn) -> PutOff | None:
+        """None when the delivery is done: everything of it is durable. Raises UnavailableError."""
+        try:
+            await self._finish(parked, owned, turn)
+        except LaterError as later:
+            return await self._later(parked, later, turn.now)
+        except (NotAllowedError, UnusableError) as error:
+            await self._bury(parked, "fetch", error)
+        except (DecodeError, InvalidRecordError) as error:
+            await self._bury(parked, "decode", error)
+        except UnavailableError:
+            raise
+        except Exception:  # noqa: BLE001 - whatever it is, the others must get their turn
             _log.exception("a parked delivery cannot be handled", provider=parked.provider)
-            return LaterError(DEFECT)
+            return await self._later(parked, LaterError(DEFECT), turn.now)
+        return None
 
-    async def _work(self, delivery: Delivery, now: datetime) -> list[Decoded]:
-        """What the delivery and what it points at hold."""
-        decoded = await self._open(delivery)
-        if decoded.notices:
-            raise LaterError(NOT_CONNECTED)
-        found = [decoded]
-        for pointer in decoded.pointers:
-            found.append(await self._follow(delivery, pointer, now))
-        return found
+    async def _finish(self, parked: Parked, owned: Owned | Exception, turn: Turn) -> None:
+        """Send what the delivery, and what it names or points at, holds."""
+        if isinstance(owned, Exception):
+            raise owned
+        if owned.fate is Fate.ERASED:
+            self._outbox.deliveries.labels(parked.provider, "erased").inc()
+            return
+        opened = await self._open(owned)
+        found = [opened]
+        for notice in opened.notices:
+            found.append(await self._fetching.read(owned.delivery, notice, turn.asked, turn.now))
+        for pointer in opened.pointers:
+            found.append(await self._follow(parked, owned.delivery, pointer, turn.now))
+        decoded = merged(found)
+        await self._outbox.send([outgoing(event, parked.headers) for event in decoded.events])
+        self._outbox.count(parked.provider, decoded)
 
-    async def _follow(self, delivery: Delivery, pointer: Pointer, now: datetime) -> Decoded:
-        """The payload is a delivery like those that carry theirs; it names its person itself."""
+    async def _follow(self, parked: Parked, delivery: Delivery, pointer: Pointer, now: datetime) -> Decoded:
+        """What a payload holds: a delivery like those that carry theirs, which names its person itself.
+
+        The address ends long before patience does. So what cannot be used now goes on as what it is, without it.
+        """
+        body = await self._downloaded(pointer, now)
+        payload = msgspec.structs.replace(delivery, body=body, content_encoding="", user_id="")
+        alone = replace(parked, value=body, headers=payload.headers())
         try:
-            body = await self._download(pointer, now)
-        except RetryLaterError as error:
-            raise LaterError(VENDOR_AWAY, error.seconds) from error
-        decoded = await self._open(msgspec.structs.replace(delivery, body=body, content_encoding="", user_id=""))
-        if decoded.pointers or decoded.notices:
-            raise DecodeError("a payload that points at another one")
-        return decoded
+            return await self._payload(payload)
+        except LaterError as later:
+            due_at = now + delay(later.reason, 1)
+            await self._parking.park([replace(alone, reason=later.reason, attempts=1, due_at=due_at)])
+            self._outbox.deliveries.labels(parked.provider, "parked").inc()
+        except DecodeError as error:
+            await self._bury(alone, "decode", error)
+        return Decoded()
 
-    async def _open(self, delivery: Delivery) -> Decoded:
-        """What a delivery holds; what it says of connections is taken in. Nothing for a person who was erased."""
-        [owned] = await self._desk.owners([delivery])
+    async def _downloaded(self, pointer: Pointer, now: datetime) -> bytes:
+        try:
+            return await self._download(pointer, now)
+        except UpstreamFailedError as error:
+            raise LaterError(VENDOR_AWAY, error.seconds, error.reason) from error
+        except RetryLaterError as error:
+            raise LaterError(HELD_BACK, error.seconds, error.reason) from error
+
+    async def _payload(self, payload: Delivery) -> Decoded:
+        """Raises DecodeError, LaterError while its person is unknown, UnavailableError."""
+        [owned] = await self._desk.owners([payload])
         if isinstance(owned, DecodeError):
             raise owned
         if owned.fate is Fate.ERASED:
             return Decoded()
+        decoded = await self._open(owned)
+        if decoded.pointers or decoded.notices:
+            raise DecodeError("a payload that points at another one")
+        return decoded
+
+    async def _open(self, owned: Owned) -> Decoded:
+        """What a delivery holds; what it says of connections is taken in."""
         if owned.fate is Fate.UNKNOWN:
             raise LaterError(UNKNOWN_USER)
         decoded = await self._desk.decode(owned.delivery)
         await self._desk.connect(owned.delivery, decoded.changes)
         return decoded
 
-    async def _settle(self, taken: Taken, parked: Parked, outcome: list[Decoded] | Exception, now: datetime) -> None:
-        """Make the outcome durable, and only then take the delivery off the table. Raises UnavailableError."""
-        provider = parked.provider
-        if isinstance(outcome, UnavailableError):
-            raise outcome
-        if isinstance(outcome, LaterError):
-            if now - parked.first_seen < PATIENCE:
-                await taken.put_off(parked.id, now + _delay(parked.attempts, outcome.seconds), outcome.reason)
-                return
-            await self._bury(parked, "wait", outcome.reason)
-        elif isinstance(outcome, Exception):
-            await self._bury(parked, "fetch" if parked.reason == TO_FETCH else "decode", str(outcome))
+    async def _later(self, parked: Parked, later: LaterError, now: datetime) -> PutOff | None:
+        """When it is tried again; None when patience has ended and it is done. Raises UnavailableError."""
+        if now - parked.first_seen < WAITS[later.reason].patience:
+            due_at = now + delay(later.reason, parked.attempts, later.seconds)
+            return PutOff(parked.id, due_at, later.reason, tried=later.reason != HELD_BACK)
+        if later.reason == GONE:
+            self._outbox.deliveries.labels(parked.provider, "gone").inc()
         else:
-            try:
-                records = [outgoing(event, parked.headers) for decoded in outcome for event in decoded.events]
-            except InvalidRecordError as error:
-                await self._bury(parked, "decode", str(error))
-            else:
-                await self._outbox.send(records)
-                for decoded in outcome:
-                    self._outbox.count(provider, decoded)
-        await taken.done(parked.id)
+            await self._bury(parked, "wait", later)
+        return None
 
-    async def _bury(self, parked: Parked, stage: str, error: str) -> None:
+    async def _bury(self, parked: Parked, stage: str, error: Exception) -> None:
         await self._outbox.bury(
             parked.value,
             parked.headers,
+            log=log_of(parked.headers),
             provider=parked.provider,
             stage=stage,
-            error=error,
+            error=str(error),
             attempts=parked.attempts,
             first_seen=parked.first_seen,
         )
 
+    async def _settle(self, taken: Sequence[Parked], turn: Turn) -> None:
+        """Write down what became of the deliveries, as soon as the database is there. Raises UnavailableError."""
+        until = time.monotonic() + LEASE.total_seconds()
+        while True:
+            try:
+                return await self._write(taken, turn)
+            except UnavailableError as error:
+                if time.monotonic() >= until:  # they are due again, and somebody else may have done them
+                    raise
+                self._tell(str(error))
+            await asyncio.sleep(IDLE_SECONDS)
 
-def _delay(attempts: int, least_seconds: float) -> timedelta:
-    """Doubling from the first delay to an hour, and no sooner than the vendor asked for."""
-    doubled = FIRST_DELAY_SECONDS * 2.0 ** min(attempts - 1, 10)
-    return timedelta(seconds=max(least_seconds, min(LONGEST_DELAY_SECONDS, doubled)))
+    async def _write(self, taken: Sequence[Parked], turn: Turn) -> None:
+        """What was interrupted, or not begun, is due as it was before. Raises UnavailableError."""
+        given_back = [PutOff(p.id, p.due_at, p.reason, tried=False) for p in taken if p.id not in turn.settled]
+        put_off = [settled for settled in turn.settled.values() if settled is not None]
+        await self._parking.done([id_ for id_, settled in turn.settled.items() if settled is None])
+        await self._parking.put_off(given_back + put_off)
+
+
+@dataclass(slots=True)
+class Turn:
+    """What happens to some deliveries that were taken together at `now`."""
+
+    now: datetime
+    asked: Asked = field(default_factory=Asked)
+    settled: dict[uuid.UUID, PutOff | None] = field(default_factory=dict)
+    """None for what is done."""
+    trouble: UnavailableError | None = None

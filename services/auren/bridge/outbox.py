@@ -8,10 +8,11 @@ from typing import Final
 
 from auren import events
 from auren.bridge.decoders import Decoded
+from auren.bridge.records import dead_letters_of
 from auren.events import Event, Headers, InvalidRecordError
 from auren.kafka import Producer
 from auren.telemetry import Metrics, logger
-from auren.topics import EVENTS, WEBHOOKS_DLQ
+from auren.topics import EVENTS
 
 FLUSH_BYTES: Final = 1024 * 1024
 """Events are sent in portions of about this size."""
@@ -32,6 +33,10 @@ class Outbox:
         self._readings = metrics.counter("readings", "Readings written", ("provider",))
         self._unknown = metrics.counter("unknown_items", "Items of a kind that is not known", ("provider",))
         self._skipped = metrics.counter("skipped_samples", "Samples of a known kind that cannot be read", ("provider",))
+
+    def require(self) -> None:
+        """Raises UnavailableError while nothing can be sent."""
+        self._producer.require()
 
     async def send(self, outgoing: Sequence[Outgoing]) -> None:
         """All of them durable when it returns. Raises UnavailableError."""
@@ -63,6 +68,7 @@ class Outbox:
         value: bytes,
         headers: Sequence[tuple[str, bytes]],
         *,
+        log: str,
         provider: str,
         stage: str,
         error: str,
@@ -70,9 +76,9 @@ class Outbox:
         first_seen: datetime,
         key: bytes | None = None,
     ) -> None:
-        """Put a record of the log into the dead letter topic with its reason. Raises UnavailableError."""
+        """Put a record of the topic `log` into its dead letters with the reason. Raises UnavailableError."""
         added = events.dead_letter_headers(headers, stage=stage, error=error, attempts=attempts, first_seen=first_seen)
-        await self._producer.send(WEBHOOKS_DLQ, value, key, added)
+        await self._producer.send(dead_letters_of(log), value, key, added)
         self.deliveries.labels(provider, "dead").inc()
         _log.warning("dead letter", provider=provider, stage=stage, reason=error)
 

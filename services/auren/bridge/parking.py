@@ -2,6 +2,10 @@
 
 A delivery is parked under a name made of its content, so that a record which comes again after a crash is parked
 once. What is parked of a person who is erased meanwhile is dropped when it is due, as everything in the log is.
+
+Whoever takes a delivery has it alone for a while, the lease, and holds neither a transaction nor a connection while a
+vendor is asked. When the process dies, it is due again after the lease; when its work takes longer than that, somebody
+else does it too, which changes nothing.
 """
 
 from __future__ import annotations
@@ -9,46 +13,55 @@ from __future__ import annotations
 import hashlib
 import re
 import uuid
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
 
 import asyncpg
 import msgspec
 
-from auren.bridge.transactions import Held, hold
+from auren.bridge.transactions import transaction
 from auren.database import Database
 from auren.events import Headers
 
-TAKE_DELIVERIES: Final = 50
-TAKE_BYTES: Final = 32 * 1024 * 1024
-"""How much is taken at once. A body may have 16 MiB, and decoding needs a multiple of that."""
+LEASE: Final = timedelta(minutes=2)
+"""A download takes 30 s at most, a document with a refresh of its token some 80 s."""
 
 _REASON: Final = re.compile(r"[a-z][a-z0-9-]{0,63}")
-_FIRST: Final = (datetime.min.replace(tzinfo=UTC), uuid.UUID(int=0))
 _headers_decoder: Final = msgspec.msgpack.Decoder(list[tuple[str, bytes]])
 
 _PARK: Final = """
 INSERT INTO parked_deliveries (id, provider, value, headers, reason, attempts, first_seen, due_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::bytea[], $5::text[], $6::integer[], $7::timestamptz[],
+    $8::timestamptz[])
+ON CONFLICT (id) DO NOTHING
 """
-# One at a time: a statement that locked many and then counted bytes would keep rows locked that it does not take.
-_TAKE: Final = """
-SELECT id, provider, value, headers, reason, attempts, first_seen, due_at FROM parked_deliveries
-WHERE due_at <= $1 AND (due_at, id) > ($2, $3) AND ($4::bigint IS NULL OR octet_length(value) <= $4)
-ORDER BY due_at, id LIMIT 1 FOR UPDATE SKIP LOCKED
+_DUE: Final = """
+SELECT id, due_at, octet_length(value) AS size FROM parked_deliveries
+WHERE due_at <= $1 AND provider <> ALL ($2::text[])
+ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED
 """
-_PUT_OFF: Final = "UPDATE parked_deliveries SET due_at = $2, reason = $3, attempts = attempts + 1 WHERE id = $1"
-_DONE: Final = "DELETE FROM parked_deliveries WHERE id = $1"
+_LEASE: Final = """
+UPDATE parked_deliveries SET due_at = $2 WHERE id = ANY ($1::uuid[])
+RETURNING id, provider, value, headers, reason, attempts, first_seen
+"""
+_PUT_OFF: Final = """
+UPDATE parked_deliveries p SET due_at = a.due_at, reason = a.reason, attempts = p.attempts + a.attempts
+FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::integer[]) AS a(id, due_at, reason, attempts)
+WHERE p.id = a.id
+"""
+_DONE: Final = "DELETE FROM parked_deliveries WHERE id = ANY ($1::uuid[])"
+_CENSUS: Final = "SELECT count(*), min(first_seen) FROM parked_deliveries"
 
 
 @dataclass(frozen=True, slots=True)
-class Parked:
-    """A parked delivery: a record of the log, how often it was tried, and why it waits."""
+class Waiting:
+    """A record of the log that has to wait, how often it was tried, and why.
 
-    id: uuid.UUID
+    `reason` is a short name such as `unknown-user`, never a text with data of people.
+    """
+
     provider: str
     value: bytes
     headers: Headers
@@ -58,103 +71,113 @@ class Parked:
     due_at: datetime
 
 
-class Taken:
-    """Deliveries that are this process' alone until the block ends. Both methods raise UnavailableError."""
+@dataclass(frozen=True, slots=True)
+class Parked(Waiting):
+    """One in the table."""
 
-    def __init__(self, deliveries: Sequence[Parked], held: Held) -> None:
-        """Made by `Parking.take_due`."""
-        self.deliveries = deliveries
-        self._held = held
-        self._open = {delivery.id for delivery in deliveries}
+    id: uuid.UUID
 
-    async def done(self, delivery_id: uuid.UUID) -> None:
-        """Its effect is durable, or it is a dead letter: remove it. Raises LookupError for one that is not taken."""
-        self._require(delivery_id)
-        await self._held.execute(_DONE, delivery_id)
-        self._open.remove(delivery_id)
 
-    async def put_off(self, delivery_id: uuid.UUID, due_at: datetime, reason: str) -> None:
-        """It failed once more: keep it until `due_at`. Raises LookupError for one that is not taken, ValueError."""
-        self._require(delivery_id)
-        _require_reason(reason)
-        await self._held.execute(_PUT_OFF, delivery_id, due_at, reason)
+class PutOff(NamedTuple):
+    """A delivery that goes back, when it is due, and why. One that was not tried at all keeps its attempts."""
 
-    def _require(self, delivery_id: uuid.UUID) -> None:
-        if delivery_id not in self._open:
-            raise LookupError("this delivery is not taken")
+    id: uuid.UUID
+    due_at: datetime
+    reason: str
+    tried: bool = True
+
+
+class Census(NamedTuple):
+    """How many are parked, due or not, and since when the oldest of them is known."""
+
+    parked: int
+    oldest: datetime | None
 
 
 class Parking:
-    """The table `parked_deliveries`."""
+    """The table `parked_deliveries`. Every method raises UnavailableError, and may be called again after it."""
 
     def __init__(self, database: Database) -> None:
         """The pool is the process'."""
         self._database = database
 
-    async def park(
-        self,
-        value: bytes,
-        headers: Headers,
-        *,
-        provider: str,
-        reason: str,
-        first_seen: datetime,
-        attempts: int,
-        due_at: datetime,
-    ) -> uuid.UUID:
-        """Keep a record until `due_at`; its id. One that is parked already stays as it is.
+    async def park(self, waiting: Sequence[Waiting]) -> list[uuid.UUID]:
+        """Keep all of them, or none; their ids, which their content makes. One that is parked already stays as it is.
 
-        `reason` is a short name such as `unknown-user`, never a text with data of people; any other is a ValueError.
-        Raises UnavailableError.
+        A reason that is no short name is a ValueError.
         """
-        _require_reason(reason)
-        encoded = msgspec.msgpack.encode(headers)
-        delivery_id = _identity(provider, value, encoded)
-        async with self._database.connection() as connection:
-            await connection.execute(_PARK, delivery_id, provider, value, encoded, reason, attempts, first_seen, due_at)
-        return delivery_id
+        rows = [_row(one) for one in waiting]
+        if rows:
+            async with self._database.connection() as connection:
+                await connection.execute(_PARK, *_columns(rows))
+        return [row[0] for row in rows]
 
-    @asynccontextmanager
     async def take_due(
-        self, now: datetime, *, limit: int = TAKE_DELIVERIES, most_bytes: int = TAKE_BYTES
-    ) -> AsyncIterator[Taken]:
-        """What is due at `now` and in nobody else's hands, the longest due first, locked for the block.
+        self, now: datetime, *, limit: int, most_bytes: int, without: Sequence[str] = ()
+    ) -> list[Parked]:
+        """What is due at `now` and in nobody else's hands, the longest due first; this caller's until the lease ends.
 
-        At most `limit` deliveries and `most_bytes` of bodies, but always one, however large. What is neither done nor
-        put off in the block stays due. What was stays so when the block fails later; when the process dies in it,
-        everything is parked as before. Raises UnavailableError.
+        At most `limit` deliveries and `most_bytes` of bodies, but always one, however large; none of the providers in
+        `without`. `due_at` is what it was before.
         """
-        async with hold(self._database) as held:
-            yield Taken(await _take(held, now, limit, most_bytes), held)
+        async with transaction(self._database) as connection:
+            due = await connection.fetch(_DUE, now, list(without), limit)
+            when = _within(due, most_bytes)
+            rows = await connection.fetch(_LEASE, list(when), now + LEASE) if when else []
+        taken = [_parked(row, when[row["id"]]) for row in rows]
+        return sorted(taken, key=lambda parked: (parked.due_at, parked.id))
 
-    async def count(self) -> int:
-        """How many are parked, due or not. Raises UnavailableError."""
+    async def done(self, ids: Sequence[uuid.UUID]) -> None:
+        """Their effect is durable, or they are dead letters: remove them."""
+        if ids:
+            async with self._database.connection() as connection:
+                await connection.execute(_DONE, list(ids))
+
+    async def put_off(self, deliveries: Sequence[PutOff]) -> None:
+        """Keep them for another time. A reason that is no short name is a ValueError."""
+        rows = [(one.id, one.due_at, _short(one.reason), int(one.tried)) for one in deliveries]
+        if rows:
+            async with self._database.connection() as connection:
+                await connection.execute(_PUT_OFF, *_columns(rows))
+
+    async def census(self) -> Census:
+        """For the gauges: it reads the whole table."""
         async with self._database.connection() as connection:
-            found: int = await connection.fetchval("SELECT count(*) FROM parked_deliveries")
-        return found
+            row = await connection.fetchrow(_CENSUS)
+        return Census(*(row or (0, None)))
 
 
-async def _take(held: Held, now: datetime, limit: int, most_bytes: int) -> list[Parked]:
-    taken: list[Parked] = []
-    after, left = _FIRST, None
-    while len(taken) < limit:
-        row = await held.fetchrow(_TAKE, now, *after, left)
-        if row is None:
-            break
-        taken.append(_parked(row))
-        after = (taken[-1].due_at, taken[-1].id)
-        left = most_bytes - sum(len(delivery.value) for delivery in taken)
-    return taken
+def _row(one: Waiting) -> tuple[uuid.UUID, str, bytes, bytes, str, int, datetime, datetime]:
+    headers = msgspec.msgpack.encode(one.headers)
+    identity, reason = _identity(one.provider, one.value, headers), _short(one.reason)
+    return identity, one.provider, one.value, headers, reason, one.attempts, one.first_seen, one.due_at
 
 
-def _parked(row: asyncpg.Record) -> Parked:
+def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+    """For unnest, by id: of two processes that write the same rows neither waits for the other in a circle."""
+    return [list(column) for column in zip(*sorted(rows, key=lambda row: row[0]), strict=True)]
+
+
+def _within(due: Sequence[asyncpg.Record], most_bytes: int) -> dict[uuid.UUID, datetime]:
+    """Those that fit, with when they were due; a smaller one may pass one that does not fit."""
+    chosen: dict[uuid.UUID, datetime] = {}
+    left = most_bytes
+    for row in due:
+        if row["size"] <= left or not chosen:
+            chosen[row["id"]] = row["due_at"]
+            left -= row["size"]
+    return chosen
+
+
+def _parked(row: asyncpg.Record, due_at: datetime) -> Parked:
     columns = dict(row)
-    return Parked(**{**columns, "headers": _headers_decoder.decode(columns["headers"])})
+    return Parked(**{**columns, "headers": _headers_decoder.decode(columns["headers"]), "due_at": due_at})
 
 
-def _require_reason(reason: str) -> None:
+def _short(reason: str) -> str:
     if not _REASON.fullmatch(reason):
         raise ValueError("a reason is a short name in lower case with hyphens")
+    return reason
 
 
 def _identity(provider: str, value: bytes, headers: bytes) -> uuid.UUID:

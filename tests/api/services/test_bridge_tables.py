@@ -16,7 +16,7 @@ import pytest
 from pydantic import SecretStr
 
 from auren.bridge.connections import Connections, InvalidIdError, Subject, TakenError
-from auren.bridge.parking import Parked, Parking
+from auren.bridge.parking import LEASE, Census, Parked, Parking, PutOff, Waiting
 from auren.bridge.tokens import (
     HELD_AT_ONCE,
     DamagedError,
@@ -516,144 +516,151 @@ def parking(bench: Bench) -> Parking:
     return Parking(bench.one)
 
 
+def waiting(value: bytes, due: float = 0, **changed: Any) -> Waiting:
+    return Waiting(**{**LIKE, "value": value, "headers": HEADERS, "due_at": at(due), **changed})
+
+
 async def park(parking: Parking, value: bytes, due: float = 0, **changed: Any) -> uuid.UUID:
-    return await parking.park(value, HEADERS, **{**LIKE, "due_at": at(due), **changed})
+    (parked,) = await parking.park([waiting(value, due, **changed)])
+    return parked
+
+
+async def take(parking: Parking, minutes: float, limit: int = 100, most_bytes: int = 2**25) -> list[Parked]:
+    return await parking.take_due(at(minutes), limit=limit, most_bytes=most_bytes)
+
+
+async def give_back(parking: Parking, taken: list[Parked]) -> None:
+    await parking.put_off([PutOff(one.id, one.due_at, one.reason, tried=False) for one in taken])
 
 
 async def test_a_parked_delivery_comes_back_as_it_was(bench: Bench, parking: Parking) -> None:
     value = bytes(range(256))
     parked = await park(parking, value, 5)
     empty = await park(parking, b"", 4)
-    async with Parking(bench.two).take_due(at(10)) as taken:
-        assert [delivery.id for delivery in taken.deliveries] == [empty, parked]
-        assert taken.deliveries[1] == Parked(parked, "oura", value, HEADERS, "unknown-user", 1, at(-60), at(5))
+    taken = await take(Parking(bench.two), 10)
+    assert [delivery.id for delivery in taken] == [empty, parked]
+    assert taken[1] == Parked("oura", value, HEADERS, "unknown-user", 1, at(-60), at(5), parked)
 
 
 async def test_the_same_record_is_parked_once(parking: Parking) -> None:
     first = await park(parking, b"{}")
     assert await park(parking, b"{}", 99, attempts=7) == first
     others = {await park(parking, b"{ }"), await park(parking, b"{}", provider="whoop")}
-    others.add(await parking.park(b"{}", HEADERS[1:], **LIKE))
+    others.add(await park(parking, b"{}", headers=HEADERS[1:]))
     assert len(others - {first}) == 3
-    assert await parking.count() == 4
-    async with parking.take_due(at(0)) as taken:
-        assert {delivery.attempts for delivery in taken.deliveries} == {1}
+    assert await parking.census() == Census(4, at(-60))
+    assert {delivery.attempts for delivery in await take(parking, 0)} == {1}
+
+
+async def test_many_are_parked_in_one_statement_and_equal_ones_once(bench: Bench, parking: Parking) -> None:
+    many = [waiting(f"{n % 300}".encode(), n, first_seen=at(-n)) for n in range(400)]
+    ids = await asyncio.gather(parking.park(many), Parking(bench.two).park(many[::-1]))
+    assert set(ids[0]) == set(ids[1])
+    assert ids[0] == ids[1][::-1]
+    assert (await parking.census()).parked == 300
+    assert await parking.park([]) == []
+
+
+async def test_nothing_is_parked_when_one_of_many_is_wrong(parking: Parking) -> None:
+    with pytest.raises(ValueError, match="short name"):
+        await parking.park([waiting(b"fine"), waiting(b"{}", reason="user 17 unknown")])
+    assert await parking.census() == Census(0, None)
 
 
 async def test_only_what_is_due_is_taken_the_longest_due_first(parking: Parking) -> None:
     for minutes in (3, 1, 2, 11):
         await park(parking, str(minutes).encode(), minutes)
-    async with parking.take_due(at(10)) as taken:
-        assert [delivery.value for delivery in taken.deliveries] == [b"1", b"2", b"3"]
-    async with parking.take_due(at(10), limit=2) as taken:
-        assert [delivery.value for delivery in taken.deliveries] == [b"1", b"2"]
-    async with parking.take_due(at(0)) as taken:
-        assert list(taken.deliveries) == []
+    taken = await take(parking, 10)
+    assert [delivery.value for delivery in taken] == [b"1", b"2", b"3"]
+    await give_back(parking, taken)
+    assert [delivery.value for delivery in await take(parking, 10, limit=2)] == [b"1", b"2"]
+    assert await take(parking, 0) == []
+
+
+async def test_providers_that_nothing_is_wanted_of_are_left(parking: Parking) -> None:
+    for provider in ("oura", "whoop", "terra"):
+        await park(parking, b"{}", provider=provider)
+    taken = await parking.take_due(at(0), limit=10, most_bytes=1000, without=["oura", "terra"])
+    assert [delivery.provider for delivery in taken] == ["whoop"]
 
 
 async def test_a_batch_is_bounded_by_bytes_but_never_empty(parking: Parking) -> None:
     large = secrets.token_bytes(16 * 1024 * 1024)
     for minutes, size in ((1, 300), (2, 800), (3, 100), (4, 600), (5, 1)):
         await park(parking, large[:size], minutes)
-    async with parking.take_due(at(10), most_bytes=1000) as taken:
-        assert [len(delivery.value) for delivery in taken.deliveries] == [300, 100, 600]
+    taken = await take(parking, 10, most_bytes=1000)
+    assert [len(delivery.value) for delivery in taken] == [300, 100, 600]
+    await give_back(parking, taken)
     await park(parking, large, 0)
-    async with parking.take_due(at(10), most_bytes=1000) as taken:
-        assert [delivery.value == large for delivery in taken.deliveries] == [True]
-    async with parking.take_due(at(10)) as taken:
-        assert len(taken.deliveries) == 6
+    taken = await take(parking, 10, most_bytes=1000)
+    assert [delivery.value == large for delivery in taken] == [True]
+    await give_back(parking, taken)
+    assert len(await take(parking, 10)) == 6
 
 
 async def test_two_replicas_never_have_the_same_delivery(bench: Bench) -> None:
     one, two = Parking(bench.one), Parking(bench.two)
     parked = {await park(one, f"{n}".encode(), n % 3) for n in range(30)}
-    async with one.take_due(at(10), limit=10) as first, two.take_due(at(10), limit=30) as second:
-        mine, others = ({delivery.id for delivery in taken.deliveries} for taken in (first, second))
-        assert len(mine) == 10
-        assert others == parked - mine
+    first, second = await take(one, 10, limit=10), await take(two, 10, limit=30)
+    mine, others = ({delivery.id for delivery in taken} for taken in (first, second))
+    assert len(mine) == 10
+    assert others == parked - mine
+    await give_back(one, first + second)
     handled: list[uuid.UUID] = []
 
     async def work(parking: Parking) -> None:
-        while await parking.count():
-            async with parking.take_due(at(10), limit=3) as taken:
-                for delivery in taken.deliveries:
-                    await asyncio.sleep(0)
-                    handled.append(delivery.id)
-                    await taken.done(delivery.id)
+        while taken := await take(parking, 10, limit=3):
+            handled.extend(delivery.id for delivery in taken)
+            await parking.done([delivery.id for delivery in taken])
 
     await asyncio.gather(*(work(parking) for parking in (one, two, one, two)))
     assert sorted(handled) == sorted(parked)
+    assert (await one.census()).parked == 0
 
 
 async def test_what_is_not_taken_stays_free_for_others(bench: Bench) -> None:
     for n in range(4):
         await park(Parking(bench.one), b"x" * (500 + n), n)
-    async with (
-        Parking(bench.one).take_due(at(10), most_bytes=1100) as first,
-        Parking(bench.two).take_due(at(10)) as second,
-    ):
-        assert [len(delivery.value) for delivery in first.deliveries] == [500, 501]
-        assert [len(delivery.value) for delivery in second.deliveries] == [502, 503]
+    first = await take(Parking(bench.one), 10, most_bytes=1100)
+    second = await take(Parking(bench.two), 10)
+    assert [len(delivery.value) for delivery in first] == [500, 501]
+    assert [len(delivery.value) for delivery in second] == [502, 503]
 
 
 async def test_a_delivery_is_put_off_or_done(parking: Parking) -> None:
-    failing, fine = await park(parking, b"failing", 1), await park(parking, b"fine", 2)
-    async with parking.take_due(at(10)) as taken:
-        await taken.put_off(failing, at(30), "vendor-away")
-        await taken.done(fine)
-    assert await parking.count() == 1
-    async with parking.take_due(at(29)) as taken:
-        assert not taken.deliveries
-    async with parking.take_due(at(30)) as taken:
-        (again,) = taken.deliveries
-        assert replace(again, headers=[]) == Parked(failing, "oura", b"failing", [], "vendor-away", 2, at(-60), at(30))
+    failing, held, fine = [await park(parking, name, 1) for name in (b"failing", b"held", b"fine")]
+    await take(parking, 10)
+    await parking.put_off([PutOff(failing, at(30), "vendor-away"), PutOff(held, at(31), "held-back", tried=False)])
+    await parking.done([fine])
+    assert await take(parking, 29) == []
+    first, second = await take(parking, 31)
+    assert replace(first, headers=[]) == Parked("oura", b"failing", [], "vendor-away", 2, at(-60), at(30), failing)
+    assert (second.id, second.reason, second.attempts) == (held, "held-back", 1)
 
 
-async def test_what_was_done_stays_done_when_the_block_fails(parking: Parking) -> None:
-    first, second = await park(parking, b"first", 1), await park(parking, b"second", 2)
-
-    async def work() -> None:
-        async with parking.take_due(at(10)) as taken:
-            await taken.done(first)
-            raise UnavailableError("kafka", "away")
-
-    with pytest.raises(UnavailableError, match="kafka"):
-        await work()
-    async with parking.take_due(at(10)) as taken:
-        assert [delivery.id for delivery in taken.deliveries] == [second]
+async def test_whoever_dies_with_a_delivery_leaves_it_due_after_the_lease(bench: Bench, parking: Parking) -> None:
+    parked = await park(parking, b"{}", 1)
+    assert len(await take(parking, 10)) == 1
+    lease = LEASE.total_seconds() / 60
+    assert await take(Parking(bench.two), 10 + lease - 0.01) == []
+    (again,) = await take(Parking(bench.two), 10 + lease)
+    assert (again.id, again.attempts, again.reason) == (parked, 1, "unknown-user")
 
 
-async def test_a_crash_in_the_middle_leaves_everything_parked(bench: Bench, parking: Parking) -> None:
-    first, second = await park(parking, b"first", 1), await park(parking, b"second", 2)
-
-    async def work() -> None:
-        async with parking.take_due(at(10)) as taken:
-            await taken.done(first)
-            await taken.put_off(second, at(99), "vendor-away")
-            await bench.cut()
-
-    with pytest.raises(UnavailableError, match="database"):
-        await work()
-    async with Parking(bench.two).take_due(at(10)) as taken:
-        assert [(delivery.id, delivery.attempts) for delivery in taken.deliveries] == [(first, 1), (second, 1)]
+async def test_what_somebody_else_has_done_meanwhile_does_not_come_back(bench: Bench, parking: Parking) -> None:
+    parked = await park(parking, b"{}")
+    await take(parking, 0)
+    await take(Parking(bench.two), 60)
+    await parking.done([parked])
+    await Parking(bench.two).put_off([PutOff(parked, at(0), "vendor-away")])
+    await Parking(bench.two).done([parked])
+    assert await parking.census() == Census(0, None)
 
 
-async def test_only_what_is_taken_can_be_changed(parking: Parking) -> None:
-    parked = await park(parking, b"{}", 99)
-    mine = await park(parking, b"mine")
-    async with parking.take_due(at(0)) as taken:
-        with pytest.raises(LookupError):
-            await taken.done(parked)
-        with pytest.raises(LookupError):
-            await taken.put_off(parked, at(1), "vendor-away")
-        with pytest.raises(ValueError, match="short name"):
-            await taken.put_off(mine, at(1), "anna@example.org is unknown")
-        await taken.done(mine)
-        with pytest.raises(LookupError):
-            await taken.put_off(mine, at(1), "vendor-away")
+async def test_a_reason_is_a_short_name(parking: Parking) -> None:
+    parked = await park(parking, b"{}")
     with pytest.raises(ValueError, match="short name"):
-        await park(parking, b"{}", reason="user 17 unknown")
-    assert await parking.count() == 1
+        await parking.put_off([PutOff(parked, at(1), "anna@example.org is unknown")])
 
 
 # --- what holds for all
@@ -678,8 +685,10 @@ async def test_without_the_server_everything_is_unavailable_and_then_works_again
                 lambda: store.erase("anna"),
                 store.reencrypt_all,
                 lambda: park(parking, b"{}"),
-                lambda: stack.enter_async_context(parking.take_due(at(0))),
-                parking.count,
+                lambda: take(parking, 0),
+                lambda: parking.done([uuid.uuid4()]),
+                lambda: parking.put_off([PutOff(uuid.uuid4(), at(0), "vendor-away")]),
+                parking.census,
             )
             for call in calls:
                 with pytest.raises(UnavailableError, match="database"):

@@ -10,6 +10,7 @@ import structlog
 from prometheus_client import generate_latest
 
 from auren.bridge import collect_process, outbox
+from auren.bridge import collector as module
 from auren.bridge.desk import Source
 from auren.link import UnavailableError
 from tests.unit.services.collecting import NOW, Works, arrived
@@ -96,6 +97,47 @@ async def test_terras_own_words_connect_and_disconnect(works: Works) -> None:
     assert {event.user_id for event in works.log.events()} == {"anna"}
     await works.collector.handle([arrived("terra", {"type": "deauth", "user": {"user_id": TERRA_ID}})])
     assert works.people.users == {}
+
+
+async def test_a_batch_is_parked_at_once(works: Works) -> None:
+    notices = [arrived("whoop", {"user_id": 7, "id": f"a{n}", "type": "sleep.updated"}) for n in range(200)]
+    await works.collector.handle(notices)
+    assert (len(works.park.parked), works.park.statements, works.woken) == (200, 1, 0)
+    works.people.users["whoop", "7"] = "anna"
+    await works.collector.handle(notices)
+    assert (len(works.park.parked), works.park.statements, works.woken) == (400, 2, 1)
+
+
+async def test_large_bodies_are_in_hand_a_few_at_a_time(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = [arrived("terra", daily()) for _ in range(6)]
+    size = len(batch[0].value or b"")
+    monkeypatch.setattr(module, "SLICE_BYTES", 2 * size)
+    sizes: list[int] = []
+    owners = works.collector._desk.owners
+
+    async def counted(deliveries: Any) -> Any:
+        sizes.append(len(deliveries))
+        return await owners(deliveries)
+
+    monkeypatch.setattr(works.collector._desk, "owners", counted)
+    batch.insert(3, arrived("terra", daily() | {"padding": "x" * 3 * size}))
+    await works.collector.handle(batch)
+    assert sizes == [2, 1, 1, 2, 1]
+    assert len(works.log.events()) == 7
+
+
+async def test_dead_letters_come_after_everything_else_of_a_batch(
+    works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SLICE_BYTES", 1)
+    batch = [arrived("terra", b"no json"), arrived("whoop", {"user_id": 7, "id": "a1", "type": "sleep.updated"})]
+    works.park.refusals = 2
+    for _ in range(2):
+        with pytest.raises(UnavailableError):
+            await works.collector.handle(batch)
+    assert works.log.dead == []
+    await works.collector.handle(batch)
+    assert len(works.log.dead) == 1
 
 
 async def test_what_came_before_an_erasure_is_dropped(works: Works) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -91,6 +91,16 @@ Reader = Callable[[Delivery], Whose | None]
 
 DocumentDecoder = Callable[[Document, bytes], Decoded]
 """A fetched document (the raw JSON of the vendor's API) as events. Raises DecodeError."""
+
+
+def merged(parts: Iterable[Decoded]) -> Decoded:
+    """What several things that belong to one delivery held; what is to be done for each is done already."""
+    whole = Decoded()
+    for part in parts:
+        whole.events += part.events
+        whole.unknown += part.unknown
+        whole.skipped += part.skipped
+    return whole
 
 
 def plain_body(delivery: Delivery) -> bytes:

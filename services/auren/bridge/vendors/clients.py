@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import httpx
+from redis.exceptions import RedisError
 
 from auren.bridge.settings import ProviderSettings
 from auren.bridge.tokens import TokenBox, TokenStore
@@ -17,6 +18,8 @@ from auren.bridge.vendors.oauth import RefreshingTokens
 from auren.bridge.vendors.oura import OuraApi
 from auren.bridge.vendors.whoop import WhoopApi
 from auren.database import Database
+from auren.health import UnhealthyError
+from auren.link import describe
 from auren.settings import RedisSettings
 
 REDIS: Final = "redis"
@@ -56,6 +59,13 @@ class Vendors:
             await source.stop()
         await self.client.aclose()
         await self._redis.aclose()
+
+    async def check(self) -> None:
+        """For the health report: Redis answers. Raises UnhealthyError; without it each replica counts alone."""
+        try:
+            await self._redis.ping()
+        except (RedisError, OSError, TimeoutError) as error:
+            raise UnhealthyError(f"no answer ({describe(error)}), limits hold for each replica alone") from error
 
     def _source(self, provider: str, token_url: str, scope: str = "") -> RefreshingTokens:
         return RefreshingTokens(

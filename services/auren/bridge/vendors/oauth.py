@@ -35,6 +35,10 @@ OURS_SECONDS: Final = 300.0
 REFRESH_SECONDS: Final = 15.0
 """For the vendor's answer; other replicas wait for the lock for 20 s (tokens.LOCK_TIMEOUT_SECONDS)."""
 
+REFUSED_FOR: Final = timedelta(minutes=15)
+"""A refresh token that the vendor has refused is not shown to it again so soon. It is kept all the same: with wrong
+credentials of ours every token is refused, and works again when those are put right."""
+
 SAVE_DELAYS_SECONDS: Final = (0.2, 1.0, 5.0)
 """Before attempts to save once more: the old pair is used up, losing the new one costs the person's connection."""
 
@@ -45,6 +49,8 @@ _KNOWN_ERRORS: Final = frozenset(
     {"invalid_request", "invalid_client", "unauthorized_client", "unsupported_grant_type", "invalid_scope"}
 )
 """RFC 6749, section 5.2, without invalid_grant: what is wrong with us, not with the person's grant."""
+
+_NEVER: Final = (datetime.min.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC))
 
 _log = logger(__name__)
 
@@ -116,6 +122,8 @@ class RefreshingTokens:
         self._now = now
         self._save_delays = save_delays
         self._refreshing: dict[tuple[str, str | None], asyncio.Task[str]] = {}
+        self._refused: dict[str, tuple[datetime, datetime]] = {}
+        """By user: when the tokens came whose refresh was refused, and until when they count as refused."""
 
     async def stop(self) -> None:
         """Wait for refreshes under way: the vendor may have used up the old tokens already."""
@@ -157,7 +165,7 @@ class RefreshingTokens:
             async with self._store.locked(self._provider, user_id) as locked:
                 if self._usable(locked.tokens, stale):  # somebody has refreshed while this waited for the lock
                     return locked.tokens.access
-                fresh = await self._exchanged(locked.tokens)
+                fresh = await self._exchanged(user_id, locked.tokens)
                 await locked.save(fresh)
         except NoTokensError:
             raise _not_connected() from None
@@ -179,11 +187,21 @@ class RefreshingTokens:
         _log.error("refreshed tokens are lost, the person has to connect again", provider=self._provider)
         raise UnavailableError("database", "refreshed tokens could not be saved")
 
-    async def _exchanged(self, tokens: Tokens) -> Tokens:
+    async def _exchanged(self, user_id: str, tokens: Tokens) -> Tokens:
         """The pair that the vendor gives for this one's refresh token."""
         if not tokens.refresh:
             raise NotAllowedError("the token has ended and cannot be refreshed", connection_broken=True)
-        request = self._client.build_request("POST", self._token_url, data=self._form(tokens.refresh))
+        came, until = self._refused.get(user_id, _NEVER)
+        if came == tokens.refreshed_at and self._now() < until:
+            raise _grant_refused()
+        try:
+            return await self._asked(tokens, tokens.refresh)
+        except NotAllowedError:
+            self._refused[user_id] = tokens.refreshed_at, self._now() + REFUSED_FOR
+            raise
+
+    async def _asked(self, tokens: Tokens, refresh_token: str) -> Tokens:
+        request = self._client.build_request("POST", self._token_url, data=self._form(refresh_token))
         with self._breaker.attempt():
             asked_at = self._now()
             answer = await exchange(self._client, request, MOST_BYTES, REFRESH_SECONDS)
@@ -208,7 +226,7 @@ class RefreshingTokens:
             return RetryLaterError(wait_seconds(answer.headers, RETRY_SECONDS, self._now()), "the vendor's rate limit")
         fault = _fault(answer)
         if fault == "invalid_grant":
-            return NotAllowedError("the vendor does not accept the refresh token", connection_broken=True)
+            return _grant_refused()
         known = f" ({fault})" if fault in _KNOWN_ERRORS else ""
         return RetryLaterError(OURS_SECONDS, f"the token endpoint answered {answer.status}{known}")
 
@@ -239,6 +257,10 @@ def _tokens(grant: _Grant, before: Tokens, asked_at: datetime) -> Tokens:
         scopes=before.scopes if grant.scope is None else tuple(grant.scope.split()),
         refreshed_at=asked_at,
     )
+
+
+def _grant_refused() -> NotAllowedError:
+    return NotAllowedError("the vendor does not accept the refresh token", connection_broken=True)
 
 
 def _not_connected() -> NotAllowedError:

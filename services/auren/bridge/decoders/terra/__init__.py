@@ -29,6 +29,7 @@ from auren.bridge.decoders.terra.message import (
     person,
     pointer,
     read,
+    succeeded,
     version,
 )
 from auren.bridge.decoders.values import UnreadableError, named
@@ -96,7 +97,10 @@ def _decode(delivery: Delivery, message: Message) -> Decoded:
     if message.type in DOCUMENTS:
         _read_documents(delivery, message, decoded)
     elif message.type == POINTER:
-        decoded.pointers.append(pointer(message, delivery.received_at))
+        if succeeded(message):
+            decoded.pointers.append(pointer(message, delivery.received_at))
+        else:
+            decoded.unknown[f"{POINTER} without success"] += 1
     elif message.type in CONNECTING:
         decoded.changes += change(message, delivery.user_id)
     elif message.type in WITHOUT_METRIC:

@@ -115,9 +115,14 @@ def _reauthenticated(old: User, new: User) -> Whose | None:
     return Whose(known, reference) if known or reference else None
 
 
+def succeeded(message: Message) -> bool:
+    """Whether the message tells of a success: those that have a status of another name tell of something else."""
+    return _string(message.status) in ("", "success")
+
+
 def change(message: Message, user_id: str) -> Iterator[ConnectionChange]:
     """What the message says of a connection, nothing when an attempt to connect failed. Raises DecodeError."""
-    if message.type == "auth" and _string(message.status) not in ("", "success"):
+    if message.type == "auth" and not succeeded(message):
         return
     former = ""
     if message.type == "user_reauth":
