@@ -37,6 +37,9 @@ REQUEST_TIMEOUT_MS: Final = 10_000
 BATCH_BYTES: Final = 512 * 1024
 POLL_SECONDS: Final = 1.0
 POLL_RECORDS: Final = 500
+POLL_BYTES: Final = 64 * 1024 * 1024
+"""Of the records handled together: at most twice that. What is fetched is compressed, 4 MiB of a partition, and holds
+any number of large records that compress well."""
 PROBE_TIMEOUT_SECONDS: Final = 1.5
 
 _log = logger(__name__)
@@ -262,11 +265,25 @@ class Consumer:
 
     async def _consume(self, consumer: AIOKafkaConsumer) -> None:
         while not self._stopping.is_set():
-            fetched: Mapping[TopicPartition, Sequence[Record]] = await consumer.getmany(
-                timeout_ms=int(POLL_SECONDS * 1000), max_records=POLL_RECORDS
-            )
+            fetched = await self._poll(consumer)
             if fetched and await self._handled([record for records in fetched.values() for record in records]):
                 await self._commit(consumer, {p: records[-1].offset + 1 for p, records in fetched.items()})
+
+    async def _poll(self, consumer: AIOKafkaConsumer) -> Mapping[TopicPartition, Sequence[Record]]:
+        """What is there, waiting for the first of it; taken a few at a time, for each may be as large as its topic lets."""
+        few = max(1, POLL_BYTES // max(topic.max_message_bytes for topic in self._topics))
+        polled: dict[TopicPartition, list[Record]] = {}
+        count = size = 0
+        while count < POLL_RECORDS and size < POLL_BYTES:
+            wait_ms = 0 if polled else int(POLL_SECONDS * 1000)
+            fetched = await consumer.getmany(timeout_ms=wait_ms, max_records=min(few, POLL_RECORDS - count))
+            if not fetched:
+                break
+            for partition, records in fetched.items():
+                polled.setdefault(partition, []).extend(records)
+                count += len(records)
+                size += sum(len(record.value or b"") for record in records)
+        return polled
 
     async def _handled(self, records: Sequence[Record]) -> bool:
         """Try until it works; False when told to stop before."""

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from auren import events
+from auren.bridge.dead_letters import REPLAYED_FROM
 from auren.bridge.decoders import terra
 from auren.events import Delivery, Headers
 from auren.kafka import Record
@@ -56,7 +57,8 @@ def parked_headers(record: Record) -> Headers:
     """The headers under which `events.delivery` reads a record, one that can be read, again later."""
     if record.topic != TERRA.name:
         return [(name, bytes(content)) for name, content in record.headers]
-    return [*read(record).headers(), (FROM_TOPIC, record.topic.encode())]
+    replayed = [(name, bytes(content)) for name, content in record.headers if name == REPLAYED_FROM]
+    return [*read(record).headers(), *replayed, (FROM_TOPIC, record.topic.encode())]
 
 
 def log_of(headers: Sequence[tuple[str, bytes]]) -> str:

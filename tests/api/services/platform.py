@@ -34,6 +34,11 @@ from tests.api.stores import Kafka, Postgres, Redis
 
 ISSUER, AUDIENCE = "auren-tests", "auren"
 
+NO_VENDORS = {
+    f"AUREN_{vendor}_{what}_URL": "http://127.0.0.1:9" for vendor in ("OURA", "WHOOP") for what in ("API", "TOKEN")
+}
+"""The port `discard`, where nobody listens: a test that wants vendors starts some (vendor_api.py)."""
+
 
 def new_user() -> str:
     """A person of one test only, whose records can be told from everybody else's."""
@@ -103,6 +108,8 @@ class Platform:
     key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
     log_key: str = field(default_factory=lambda: secrets.token_hex(32))
     oauth_keyring: str = field(default_factory=lambda: f"k1:{secrets.token_hex(32)}")
+    services: list[Service] = field(default_factory=list)
+    """All that were started, whether they still run or not."""
 
     def prepare(self) -> None:
         """Run both Jobs."""
@@ -173,14 +180,22 @@ class Platform:
                     "AUREN_REDIS_HOST": self.redis.host,
                     "AUREN_REDIS_PORT": str(self.redis.port),
                     "AUREN_PUSHES_PER_SECOND": "10000",  # one person of a test pushes as much as hundreds
+                    **NO_VENDORS,
                     **(environment or {}),
                 },
             )
         )
         service = Service(server, port, health_port, metrics_port)
+        self.services.append(service)
         server.ready = service.listening
         server.start()
         return service
+
+    def stop_collectors(self) -> None:
+        """Stop those that other tests have left running: whoever runs takes what is parked, and asks vendors for it."""
+        for service in self.services:
+            if "collect" in service.server.command:
+                service.server.stop()
 
     def _secrets(self, name: str, user: str, jwks_file: bool) -> Path:
         folder = self.servers.folder / f"{name}-secrets"

@@ -44,8 +44,12 @@ class Broker:
     commit_came: asyncio.Event = field(default_factory=asyncio.Event)
     commit_error: Exception | None = None
     ends: dict[TopicPartition, int] = field(default_factory=dict)
+    asked: list[int] = field(default_factory=list)
 
-    async def getmany(self, **_: Any) -> dict[TopicPartition, list[Arrived]]:
+    async def getmany(self, *, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Arrived]]:
+        self.asked.append(max_records)
+        if not timeout_ms and self.fetched.empty():
+            return {}
         found = await self.fetched.get()
         if isinstance(found, Exception):
             raise found
@@ -129,6 +133,26 @@ async def test_what_was_handled_is_committed_and_nothing_else(
     assert broker.committed == [{FIRST: 9, SECOND: 3}]
     assert consumer.lag() == {(WEBHOOKS.name, 0): 3, (WEBHOOKS.name, 1): 0}
     await consumer.check()
+    broker.fetched.put_nowait({})
+    await stopped(consumer)
+
+
+async def test_what_is_there_is_handled_together_up_to_a_number_of_bytes(
+    consumer: Subject, broker: Broker, handler: Handler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "POLL_BYTES", 2 * WEBHOOKS.max_message_bytes)
+    large = b"x" * (WEBHOOKS.max_message_bytes - 1)
+    for offset in range(8):
+        value, partition = (large, 1) if offset in (2, 3, 4) else (b"", 0)
+        found = Arrived(offset, partition=partition, value=value)
+        broker.fetched.put_nowait({TopicPartition(WEBHOOKS.name, partition): [found]})
+    await consumer.start()
+    async with asyncio.timeout(10):
+        while len(broker.committed) < 2:  # noqa: ASYNC110 - the consumer's task sets no event of ours
+            await asyncio.sleep(0)
+    assert handler.handled == [[0, 1, 2, 3, 4], [5, 6, 7]]
+    assert broker.committed == [{FIRST: 2, SECOND: 5}, {FIRST: 8}]
+    assert max(broker.asked) == 2
     broker.fetched.put_nowait({})
     await stopped(consumer)
 

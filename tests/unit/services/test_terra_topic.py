@@ -62,6 +62,7 @@ async def test_a_replayed_pointer_has_not_become_any_younger(works: Works) -> No
     await works.collector.handle([from_terra(MESSAGE, headers=[("ce_time", old), ("replayed-from", b"x.dlq:0:1")])])
     await works.errands.turn(NOW)
     assert [dead["error"] for dead in works.log.dead] == ["the payload's address has expired"]
+    assert works.log.dead[0]["replayed-from"] == "x.dlq:0:1"
 
 
 async def test_a_header_makes_no_pointer_younger_and_no_person(works: Works) -> None:

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from prometheus_client import generate_latest
 
 from auren.bridge.vendors import GoneError, RetryLaterError, UpstreamFailedError
-from auren.bridge.vendors.breaker import PROBE_WAIT_SECONDS, Breaker
+from auren.bridge.vendors.breaker import FAILURES, OPEN_SECONDS, PROBE_WAIT_SECONDS, Breaker, Breakers
+from auren.health import UnhealthyError
 from auren.link import CLOSED, HALF_OPEN, OPEN
+from auren.telemetry import Metrics
 
 
 @dataclass
@@ -113,6 +116,21 @@ def test_other_errors_say_nothing_about_the_upstream() -> None:
     with pytest.raises(GoneError), breaker.attempt():
         raise GoneError("the vendor has no such document")
     assert breaker.state == CLOSED
+
+
+async def test_the_health_report_names_whom_nobody_asks_now() -> None:
+    clock, metrics = Time(), Metrics("collector")
+    breakers = Breakers(metrics, clock)
+    breakers.of("oura")
+    for _ in range(FAILURES):
+        with pytest.raises(UpstreamFailedError), breakers.of("whoop").attempt():
+            raise FAILURE
+    with pytest.raises(UnhealthyError, match=r"^open after failures: whoop$"):
+        await breakers.check()
+    assert 'auren_collector_breaker_state{upstream="whoop"} 2.0' in generate_latest(metrics.registry).decode()
+    clock.now += OPEN_SECONDS  # whoever comes next asks; perhaps nobody does
+    await breakers.check()
+    assert 'auren_collector_breaker_state{upstream="whoop"} 1.0' in generate_latest(metrics.registry).decode()
 
 
 def test_a_call_from_before_the_outage_says_nothing_about_its_end() -> None:

@@ -18,7 +18,7 @@ from auren.bridge.tokens import NoTokensError, Tokens
 from auren.bridge.vendors import NotAllowedError, RetryLaterError, UpstreamFailedError, VendorError
 from auren.bridge.vendors.breaker import Breaker
 from auren.bridge.vendors.exchange import http_client
-from auren.bridge.vendors.oauth import MARGIN, OURS_SECONDS, Locked, RefreshingTokens
+from auren.bridge.vendors.oauth import MARGIN, OURS_SECONDS, REFUSED_FOR, Locked, RefreshingTokens
 from auren.link import CLOSED, OPEN, UnavailableError
 from tests.unit.services.test_vendors_breaker import Time
 from tests.unit.services.vendor_double import CLIENT_ID, CLIENT_SECRET, Fault, VendorDouble
@@ -237,6 +237,34 @@ async def test_an_ended_grant_breaks_the_connection(bench: Bench) -> None:
         await bench.replica().access_token(USER, stale=bench.kept.access)
     assert refused.value.connection_broken
     assert bench.breaker.state == CLOSED
+
+
+async def test_a_refused_refresh_token_is_not_shown_again_so_soon(bench: Bench) -> None:
+    bench.store.tokens[USER] = replace(bench.kept, expires_at=NOON)
+    grants = bench.double.grants
+    bench.double.grants = []
+    tokens = bench.replica()
+    for _ in range(3):
+        with pytest.raises(NotAllowedError) as refused:
+            await tokens.access_token(USER)
+        assert refused.value.connection_broken
+    assert len(bench.double.forms) == 1
+    bench.double.grants = grants  # our credentials were wrong, and are right again
+    bench.now += REFUSED_FOR
+    assert await tokens.access_token(USER) == bench.kept.access
+    assert len(bench.double.forms) == 2
+
+
+async def test_who_connects_again_is_not_held_to_the_refusal(bench: Bench) -> None:
+    bench.store.tokens[USER] = replace(bench.kept, expires_at=NOON)
+    bench.double.grants = []
+    tokens = bench.replica()
+    with pytest.raises(NotAllowedError):
+        await tokens.access_token(USER)
+    access, refresh = bench.double.connect(USER)
+    bench.now += timedelta(seconds=30)
+    bench.store.tokens[USER] = Tokens(access, refresh, bench.now, ("offline",), bench.now)
+    assert await tokens.access_token(USER) == bench.kept.access != access
 
 
 @pytest.mark.parametrize("stale", [None, "whatever"])

@@ -103,7 +103,10 @@ class Breakers:
         self._gauge.labels(upstream).set_function(state)
 
     async def check(self) -> None:
-        """For the health report: raises UnhealthyError with the upstreams that are left alone."""
-        left_alone = sorted(name for name, breaker in self._made.items() if breaker.state != CLOSED)
+        """For the health report: raises UnhealthyError with the upstreams that are left alone.
+
+        One that may be asked again is not: without work for it nobody would ask, and it would stay unhealthy for ever.
+        """
+        left_alone = sorted(name for name, breaker in self._made.items() if breaker.state == OPEN)
         if left_alone:
             raise UnhealthyError("open after failures: " + ", ".join(left_alone))
