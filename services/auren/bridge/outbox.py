@@ -52,8 +52,12 @@ class Outbox:
             await self._producer.send_all(EVENTS, portion)
 
     def count(self, provider: str, decoded: Decoded) -> None:
-        """What was sent; call it after that."""
+        """What was sent of a delivery; call it after that."""
         self.deliveries.labels(provider, "decoded").inc()
+        self.count_found(provider, decoded)
+
+    def count_found(self, provider: str, decoded: Decoded) -> None:
+        """What was sent of something that is no delivery; call it after that."""
         for event in decoded.events:
             self._events.labels(provider, event.kind).inc()
             self._readings.labels(provider).inc(len(event.readings))
