@@ -121,6 +121,12 @@ ENV_OURA_API_URL: Final = "AUREN_OURA_API_URL"
 ENV_OURA_TOKEN_URL: Final = "AUREN_OURA_TOKEN_URL"  # noqa: S105 - an address
 ENV_WHOOP_API_URL: Final = "AUREN_WHOOP_API_URL"
 ENV_WHOOP_TOKEN_URL: Final = "AUREN_WHOOP_TOKEN_URL"  # noqa: S105 - an address
+ENV_RECONCILE_ROUND_SECONDS: Final = "AUREN_RECONCILE_ROUND_SECONDS"
+ENV_RECONCILE_SECONDS: Final = "AUREN_RECONCILE_SECONDS"
+ENV_POLL_SECONDS: Final = "AUREN_POLL_SECONDS"
+ENV_RECONCILE_LOOKBACK_DAYS: Final = "AUREN_RECONCILE_LOOKBACK_DAYS"
+ENV_BACKFILL_DAYS: Final = "AUREN_BACKFILL_DAYS"
+ENV_OURA_SUBSCRIPTIONS_SECONDS: Final = "AUREN_OURA_SUBSCRIPTIONS_SECONDS"
 
 SECRETS_DIR: Final = "/run/auren/secrets"
 """Where the services find their Secrets: one file per value, named like its setting in lower case."""
@@ -188,5 +194,16 @@ FREE_BRIDGE_ENVIRONMENT: Final[Mapping[str, str]] = {
     ENV_WHOOP_API_URL: "Address of WHOOP's API, up to the version in its paths, for a proxy or a double; WHOOP's own "
     "by default.",
     ENV_WHOOP_TOKEN_URL: "Address where WHOOP gives and refreshes tokens; WHOOP's own by default.",
+    ENV_RECONCILE_ROUND_SECONDS: "Seconds between two searches for people whose documents are due to be asked for; 300 "
+    "by default.",
+    ENV_RECONCILE_SECONDS: "Seconds after which a person's documents are asked for again, in case a webhook was lost; "
+    "six hours by default.",
+    ENV_POLL_SECONDS: "Seconds after which what no webhook tells is asked for again (WHOOP's cycles, Oura's heart "
+    "rates); an hour by default.",
+    ENV_RECONCILE_LOOKBACK_DAYS: "Days that such a question reaches back behind the last one, for devices send late; "
+    "3 by default.",
+    ENV_BACKFILL_DAYS: "Days of their past that are read of people who connect; 30 by default.",
+    ENV_OURA_SUBSCRIPTIONS_SECONDS: "Seconds between two looks through Oura's webhook subscriptions; six hours by "
+    "default.",
 }
 """Environment variables that the bridge alone reads and that `spec.bridge.env` may set."""

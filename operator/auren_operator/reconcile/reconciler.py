@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,7 +18,7 @@ from auren_operator.api.spec import Stack
 from auren_operator.kube.client import Kube, Refused, Unreachable
 from auren_operator.kube.kinds import CHILDREN
 from auren_operator.kube.view import ChildKey, StackKey, StackSeen, View
-from auren_operator.manifests.model import Facts, SecretSpec, UserSecret
+from auren_operator.manifests.model import Facts, SecretSpec
 from auren_operator.reconcile.apply import (
     Applier,
     Memory,
@@ -36,8 +36,8 @@ from auren_operator.reconcile.queue import WorkQueue
 from auren_operator.reconcile.report import Reporter, observe
 from auren_operator.reconcile.secrets import Secrets, frame
 from auren_operator.reconcile.upkeep import JobRetries, Upkeep, claims, leftovers, stuck_pods
-from auren_operator.reconcile.user_secrets import LOOK_SECONDS, Look, UserSecrets, certificates_of, lacking_of
-from auren_operator.status.rows import Lacking, Trouble
+from auren_operator.reconcile.user_secrets import LOOK_SECONDS, UserSecrets, certificates_of
+from auren_operator.status.rows import Trouble
 
 log = logging.getLogger(__name__)
 
@@ -171,7 +171,7 @@ class Reconciler:
         looks = await self._user_secrets.look(stack, (secret for secret in asked if secret.is_certificate))
         plan.certificates = certificates_of(asked, looks)
         desired = self._look(now, plan) if stack.paused else await self._work(now, plan)
-        lacking = await self._lacking(stack, asked, looks)
+        lacking = await self._user_secrets.lacking(stack, asked, looks)
         now.look_again_in(LOOK_SECONDS if lacking else None)
         children = self._view.children(key)
         found = observe(stack, desired, children, now.outcome.troubles, now.waiting, now.held, now.notes, lacking)
@@ -180,18 +180,6 @@ class Reconciler:
         if now.again_in_seconds is not None:
             self._queue.add_after(key, now.again_in_seconds)
         return not now.outcome.outrun and all(t.reason == Reason.JOB_FAILED for t in now.outcome.troubles)
-
-    async def _lacking(
-        self, stack: Stack, asked: Sequence[UserSecret], looks: Mapping[str, Look]
-    ) -> Mapping[str, tuple[Lacking, ...]]:
-        """What components do without, after the work: only the builds' Secrets were looked at before it.
-
-        Nobody looks for a stack that sleeps: none of its pods would read them.
-        """
-        if stack.hibernated:
-            return {}
-        others = await self._user_secrets.look(stack, (secret for secret in asked if secret.name not in looks))
-        return lacking_of(asked, {**looks, **others})
 
     async def _work(self, now: Round, plan: Plan) -> Desired:
         """Everything that changes the cluster, in its order."""

@@ -7,7 +7,7 @@ name, in each round. Of either only the names of its keys and a hash are kept, a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from auren_operator.api.observed import SecretSeen, Seen, see
@@ -37,6 +37,18 @@ class UserSecrets:
         wanted = sorted({secret.name for secret in secrets})
         looks = await asyncio.gather(*(self._look(stack, name) for name in wanted))
         return dict(zip(wanted, looks, strict=True))
+
+    async def lacking(
+        self, stack: Stack, secrets: Sequence[UserSecret], looks: Mapping[str, Look]
+    ) -> Mapping[str, tuple[Lacking, ...]]:
+        """As `lacking_of`, with a look at those that were not looked at yet. Raises `Unreachable`.
+
+        Nobody looks for a stack that sleeps: none of its pods would read them.
+        """
+        if stack.hibernated:
+            return {}
+        others = await self.look(stack, (secret for secret in secrets if secret.name not in looks))
+        return lacking_of(secrets, {**looks, **others})
 
     async def _look(self, stack: Stack, name: str) -> Look:
         seen = self._view.children(StackKey(stack.namespace, stack.name)).get(ChildKey("Secret", name))

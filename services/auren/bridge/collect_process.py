@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from auren.bridge.chores.timetable import chores
 from auren.bridge.collector import Collector
 from auren.bridge.connections import Connections
 from auren.bridge.decoders import healthkit, oura, terra, whoop
@@ -56,6 +57,7 @@ async def collect_events() -> None:
     outbox, parking = Outbox(producer, metrics), Parking(database)
     errands = Errands(desk, outbox, parking, Fetching(fetchables(vendors), metrics), downloads.download, metrics)
     collector = Collector(desk, outbox, parking, errands.wake)
+    jobs = chores(settings, vendors, database, outbox, metrics)
     consumer = Consumer(
         settings, client_id="biometric-bridge-collect", group=BRIDGE_GROUP, topics=LOGS, handle=collector.handle
     )
@@ -66,8 +68,9 @@ async def collect_events() -> None:
     health.add("consumer", consumer.check)
     health.add("errands", errands.check)
     health.add("database", database.check)
+    health.add("chores", jobs.check)
     health.add("redis", vendors.check)
     health.add("breakers", breakers.check)
-    parts = (database, producer, vendors, downloads, errands, consumer)
+    parts = (database, producer, vendors, downloads, errands, jobs, consumer)
     app = create_app("collector", settings, health, metrics, parts=parts)
     await serve(app, settings.model_copy(update={"port": settings.health_port}), health, metrics)

@@ -56,6 +56,10 @@ class Outbox:
         """What was sent of a delivery; call it after that."""
         self.deliveries.labels(provider, "decoded").inc()
         self._delay.labels(provider).observe(max(0.0, (datetime.now(UTC) - received_at).total_seconds()))
+        self.count_found(provider, decoded)
+
+    def count_found(self, provider: str, decoded: Decoded) -> None:
+        """What was sent of something that is no delivery; call it after that."""
         for event in decoded.events:
             self._events.labels(provider, event.kind).inc()
             self._readings.labels(provider).inc(len(event.readings))

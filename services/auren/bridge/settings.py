@@ -22,6 +22,12 @@ Rate = Annotated[float, Field(gt=0)]
 """Deliveries a second."""
 
 
+Period = Annotated[float, Field(ge=1, le=7 * 86400)]
+"""Seconds from one time to the next."""
+
+Days = Annotated[float, Field(gt=0, le=366)]
+
+
 class ProviderSettings(Settings):
     """Where the providers' credentials are: `providers_dir` holds a directory for each that is enabled."""
 
@@ -71,6 +77,21 @@ class CollectorSettings(ProviderSettings, KafkaSettings, DatabaseSettings, Redis
     )
     """Where Terra may leave payloads: hosts, each with a bucket behind a slash or without. Terra's documentation shows
     this one; an own bucket is added here."""
+
+    reconcile_round_seconds: Period = 300.0
+    """How often people are looked for whose documents are due, a part of them each time. At five minutes somebody who
+    has just connected sees what they measured before within minutes."""
+    reconcile_seconds: Period = 6 * 3600.0
+    """How often a vendor is asked for what its webhooks should have told. Vendors repeat a delivery for an hour, so
+    what is lost is found on the same day; more often costs WHOOP's quota of 10,000 requests a day."""
+    poll_seconds: Period = 3600.0
+    """How often a vendor is asked for what no webhook tells: WHOOP's cycles (strain), Oura's heart rates."""
+    reconcile_lookback_days: Days = 3.0
+    """How far behind the last time: devices send what they measured when their owner opens the app."""
+    backfill_days: Days = 30.0
+    """How much of their past is read of people who connect: baselines need 28 days."""
+    oura_subscriptions_seconds: Period = 6 * 3600.0
+    """How often Oura's webhook subscriptions are looked through; they are renewed a week before their end."""
 
     @field_validator("terra_payload_hosts", mode="before")
     @classmethod

@@ -1,4 +1,7 @@
-"""Transactions of the bridge: one that is all or nothing, and one that holds rows while something outside happens."""
+"""Transactions of the bridge: one that is all or nothing, one that holds rows while something outside happens.
+
+And a lock without a transaction, for work that one process at a time may do.
+"""
 
 from __future__ import annotations
 
@@ -57,6 +60,26 @@ async def hold(database: Database) -> AsyncIterator[Held]:
         try:
             yield Held(connection)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - raised again below, after the commit
+            failure = error
+    if failure is not None:
+        raise failure
+
+
+@asynccontextmanager
+async def alone(database: Database, lock: int) -> AsyncIterator[Held | None]:
+    """Hold an advisory lock of the server for the block, without a transaction; None while another session holds it.
+
+    The lock ends with the block, for the pool frees all locks of what it takes back, and with the connection: who is
+    killed or cut off holds nobody up. A statement in the block says whether the lock is still held, by not failing.
+    Errors of the block come out as they are. Raises UnavailableError when the database is away.
+    """
+    failure: BaseException | None = None
+    async with database.connection() as connection:
+        held = Held(connection)
+        row = await held.fetchrow("SELECT pg_try_advisory_lock($1) AS got", lock)
+        try:
+            yield held if row is not None and row["got"] else None
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - raised again below
             failure = error
     if failure is not None:
         raise failure

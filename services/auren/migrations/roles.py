@@ -25,6 +25,9 @@ ROLES: Grants = {
         "public.oauth_tokens": "SELECT, INSERT, UPDATE, DELETE",
         "public.oauth_states": "SELECT, INSERT, DELETE",
         "public.parked_deliveries": "SELECT, INSERT, UPDATE, DELETE",
+        "public.chores": "SELECT, INSERT, UPDATE",
+        "public.reconciliations": "SELECT, INSERT, UPDATE",
+        "public.oura_subscriptions": "SELECT, INSERT, DELETE",
     },
     "biometric_production": {
         "public.alembic_version": "SELECT",

@@ -128,7 +128,9 @@ async def bench(server: stores.Postgres, prepared: DatabaseSettings) -> AsyncIte
     """Empty tables and two replicas."""
     async with replica(prepared) as one, replica(prepared) as two:
         bench = Bench(server, prepared.database_name, one, two)
-        await bench.sql("TRUNCATE connections, oauth_tokens, oauth_states, parked_deliveries, erased_users")
+        await bench.sql(
+            "TRUNCATE connections, oauth_tokens, oauth_states, parked_deliveries, erased_users, reconciliations"
+        )
         yield bench
 
 

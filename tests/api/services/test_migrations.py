@@ -21,7 +21,8 @@ from auren.migrations.roles import ROLES
 from tests.api import stores
 from tests.api.processes import Servers
 
-BRIDGE = {"connections", "oauth_tokens", "oauth_states", "parked_deliveries"}
+CHORES = {"chores", "reconciliations", "oura_subscriptions"}
+BRIDGE = {"connections", "oauth_tokens", "oauth_states", "parked_deliveries", *CHORES}
 TABLES = {"readings", "deletion_tombstones", "revoked_tokens", "erased_users", "audit_log", *BRIDGE}
 PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
 
@@ -122,6 +123,8 @@ def test_up_down_and_up_again(bench: Bench) -> None:
     run(bench.settings())
     assert revision(bench) == REVISION
     assert tables(bench) == {*TABLES, "alembic_version"}
+    chain.downgrade(lambda: connect(bench.settings(), autocommit=False), "0003")
+    assert tables(bench) == {*TABLES - CHORES, "alembic_version"}
     chain.downgrade(lambda: connect(bench.settings(), autocommit=False), "0002")
     assert tables(bench) == {*TABLES - BRIDGE, "alembic_version"}
     chain.downgrade(lambda: connect(bench.settings(), autocommit=False), "base")
@@ -221,6 +224,8 @@ def test_each_role_has_the_rights_of_the_table_and_no_others(bench: Bench) -> No
         ("biometric_bridge", "UPDATE oauth_states SET user_id = 'x'"),
         ("biometric_bridge", "TRUNCATE parked_deliveries"),
         ("biometric_bridge", "DELETE FROM erased_users"),
+        ("biometric_bridge", "DELETE FROM chores"),
+        ("biometric_production", "SELECT * FROM reconciliations"),
         ("biometric_production", "SELECT * FROM connections"),
         ("biometric_production", "SELECT * FROM oauth_tokens"),
         ("biometric_production", "SELECT * FROM parked_deliveries"),

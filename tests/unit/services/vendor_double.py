@@ -25,6 +25,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from tests.unit.services.vendor_lists import Lists, Subscriptions
+
 CLIENT_ID: Final = "client-of-the-tests"
 CLIENT_SECRET: Final = "secret-of-the-tests"
 
@@ -37,6 +39,7 @@ SCOPES: Final = {
     "/v2/usercollection/tag/": "tag",
     "/v2/usercollection/enhanced_tag/": "tag",
     "/v2/usercollection/daily_spo2/": "spo2Daily",
+    "/v2/usercollection/heartrate/": "heartrate",
     "/v2/usercollection/": "daily",
 }
 """The scope that a route wants, by the longest beginning of its path."""
@@ -78,6 +81,8 @@ class VendorDouble:
     forms: list[dict[str, str]] = field(default_factory=list)
     headers: list[Mapping[str, str]] = field(default_factory=list)
     grants: list[Grant] = field(default_factory=list)
+    lists: Lists = field(default_factory=Lists)
+    subscriptions: Subscriptions = field(default_factory=lambda: Subscriptions(CLIENT_ID, CLIENT_SECRET))
 
     def connect(self, person: str, scopes: frozenset[str] | set[str] = ALL_SCOPES) -> tuple[str, str]:
         """(access token, refresh token) of a person who has allowed `scopes`."""
@@ -105,6 +110,9 @@ class VendorDouble:
         return Starlette(
             routes=[
                 Route("/oauth/token", self._token, methods=["POST"]),
+                Route(
+                    f"{Subscriptions.PATH}{{rest:path}}", self._subscription, methods=["GET", "POST", "PUT", "DELETE"]
+                ),
                 Route("/{path:path}", self._document, methods=["GET"]),
             ]
         )
@@ -129,15 +137,22 @@ class VendorDouble:
         path = request.url.path
         self.requests.append(("GET", path))
         self.headers.append(dict(request.headers))
-        return self._fault(path) or self._limited() or self._found(path, request.headers.get("authorization", ""))
+        found = self._fault(path) or self._limited()
+        return found or self._found(path, request.headers.get("authorization", ""), dict(request.query_params))
 
-    def _found(self, path: str, authorization: str) -> Response:
+    async def _subscription(self, request: Request) -> Response:
+        self.requests.append((request.method, request.url.path))
+        return self._fault(request.url.path) or self._limited() or await self.subscriptions.answer(request)
+
+    def _found(self, path: str, authorization: str, query: Mapping[str, str]) -> Response:
         grant = next((grant for grant in self.grants if authorization == f"Bearer {grant.access}"), None)
         if grant is None:
             return JSONResponse({"detail": "Unauthorized"}, 401)
-        wanted = next((scope for beginning, scope in SCOPES.items() if path.startswith(beginning)), None)
+        wanted = next((scope for beginning, scope in SCOPES.items() if f"{path}/".startswith(beginning)), None)
         if wanted is not None and wanted not in grant.scopes:
             return JSONResponse({"detail": "Forbidden"}, 403)
+        if path in Lists.PATHS:
+            return self.lists.answer(grant.person, path, query)
         document = self.documents.get((grant.person, path))
         return JSONResponse({"detail": "Not Found"}, 404) if document is None else JSONResponse(document)
 

@@ -219,3 +219,6 @@ READERS: Final[Mapping[str, Callable[[Document, Fields], Iterable[Event]]]] = {
     "workout": _workout,
 }
 """By type of document, as notices and the API's paths name it."""
+
+POLLED: Final = "cycle"
+"""The type of document that no webhook names."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from auren.bridge.decoders import Notice
@@ -72,6 +73,21 @@ Fetch = Callable[[str, Notice], Awaitable[list[Fetched]]]
 
 Raises VendorError (each of its kinds but ExpiredError) UnavailableError (the store of the tokens is away) and
 DecryptionError (tokens.py).
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a list as the vendor's API gave it: JSON, not decoded. `next_token` asks for the part behind it."""
+
+    raw: bytes = field(repr=False)
+    next_token: str | None = field(repr=False)
+
+
+ListPage = Callable[[str, str, datetime, datetime, str | None], Awaitable[Page]]
+"""(our user id, type of document, from, to, `next_token` of the page before) -> documents of that time, perhaps more.
+
+Raises as Fetch does.
 """
 
 

@@ -1,17 +1,20 @@
-"""GET of one document from a vendor's API with the person's token, within the vendor's limits."""
+"""GET of documents from a vendor's API with the person's token, within the vendor's limits."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
+from urllib.parse import urlencode
 
 import httpx
+import msgspec
 
 from auren.bridge.vendors import (
     GoneError,
     NotAllowedError,
+    Page,
     RetryLaterError,
     TokenSource,
     UnusableError,
@@ -25,6 +28,11 @@ MOST_BYTES: Final = 8 * 1024 * 1024
 
 LIMITED_SECONDS: Final = 60.0
 """To wait after a 429 that names no time: WHOOP's shorter window."""
+
+LONGEST_TOKEN: Final = 4096
+"""Of a page's `next_token`, which goes back in a query."""
+
+Shape = TypeVar("Shape")
 
 _DOCUMENT_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
@@ -71,6 +79,11 @@ class Api:
             raise _refusal(answer.status)
         return answer.body
 
+    async def listed(self, user_id: str, path: str, query: Mapping[str, str | None]) -> bytes:
+        """The JSON of a list at `path`; parts of `query` that are None are left out. Raises as vendors.Fetch."""
+        text = urlencode({name: value for name, value in query.items() if value is not None})
+        return await self.get(user_id, f"{path}?{text}")
+
     async def _ask(self, path: str, token: str) -> Answer:
         headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
         request = self._client.build_request("GET", self._base_url + path, headers=headers)
@@ -91,6 +104,26 @@ def segment(document_id: str) -> str:
     if not _DOCUMENT_ID.fullmatch(document_id):
         raise UnusableError("no id of a document")
     return document_id
+
+
+def shaped(raw: bytes, shape: type[Shape]) -> Shape:
+    """What is needed of a document. Raises UnusableError for one that does not have it."""
+    try:
+        return msgspec.json.decode(raw, type=shape)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise UnusableError("the vendor's document has another shape") from None
+
+
+def page(raw: bytes, next_token: str | None) -> Page:
+    """A page as vendors.ListPage gives it. Raises UnusableError for a token that no vendor gives out."""
+    if next_token and len(next_token) > LONGEST_TOKEN:
+        raise UnusableError("no token of a page")
+    return Page(raw, next_token or None)
+
+
+def instant(time: datetime) -> str:
+    """A time in a query: RFC 3339 in UTC, whole seconds."""
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _is_json(answer: Answer) -> bool:

@@ -1,4 +1,4 @@
-"""WHOOP's API v2: documents by id; a recovery through the sleep that it belongs to.
+"""WHOOP's API v2: documents by id, a recovery through the sleep that it belongs to; and lists of them by time.
 
 Paths as in the vendor's OpenAPI, copy in api-evangelist/whoop-co, `openapi/_original/` at 2e0ac0ab. Limits: the
 vendor's page on rate limiting: 100 requests a minute and 10,000 a day for each client; X-RateLimit-Reset in seconds.
@@ -6,13 +6,14 @@ vendor's page on rate limiting: 100 requests a minute and 10,000 a day for each 
 
 from __future__ import annotations
 
-from typing import Final, TypeVar
+from datetime import datetime
+from typing import Final
 
 import msgspec
 
 from auren.bridge.decoders import Notice
-from auren.bridge.vendors import Fetched, GoneError, UnusableError
-from auren.bridge.vendors.calls import Api, segment
+from auren.bridge.vendors import Fetched, GoneError, Page, UnusableError
+from auren.bridge.vendors.calls import Api, instant, page, segment, shaped
 from auren.bridge.vendors.limits import Quota
 
 BASE_URL: Final = "https://api.prod.whoop.com/developer"
@@ -23,15 +24,29 @@ REFRESH_SCOPE: Final = "offline"
 QUOTAS: Final = (Quota(100, 60), Quota(10_000, 86_400))
 
 
+LISTS: Final = {
+    "sleep": "/v2/activity/sleep",
+    "workout": "/v2/activity/workout",
+    "recovery": "/v2/recovery",
+    "cycle": "/v2/cycle",
+}
+"""By type of document. `start` and `end` are times of the measurement; the newest come first."""
+
+PAGE: Final = 25
+"""Documents in one page, the most that WHOOP allows."""
+
+
+class _List(msgspec.Struct):
+    records: list[msgspec.Raw]
+    next_token: str | None = None
+
+
 class _Sleep(msgspec.Struct):
     cycle_id: int
 
 
 class _Recovery(msgspec.Struct):
     sleep_id: str | None = None
-
-
-Shape = TypeVar("Shape")
 
 
 class WhoopApi:
@@ -54,19 +69,23 @@ class WhoopApi:
             case _:
                 return []
 
+    async def page(
+        self, user_id: str, data_type: str, since: datetime, until: datetime, next_token: str | None
+    ) -> Page:
+        """See vendors.ListPage."""
+        path = LISTS.get(data_type)
+        if path is None:
+            raise UnusableError("no list of this type")
+        times = {"start": instant(since), "end": instant(until)}
+        raw = await self._api.listed(user_id, path, {"limit": str(PAGE), **times, "nextToken": next_token})
+        return page(raw, shaped(raw, _List).next_token)
+
     async def _recovery(self, user_id: str, sleep_id: str) -> bytes:
         """Raises GoneError also when the cycle's recovery comes from another sleep."""
         raw = await self._api.get(user_id, f"/v2/activity/sleep/{segment(sleep_id)}")
-        cycle_id = _read(raw, _Sleep).cycle_id
+        cycle_id = shaped(raw, _Sleep).cycle_id
         raw = await self._api.get(user_id, f"/v2/cycle/{cycle_id}/recovery")
-        found = _read(raw, _Recovery).sleep_id
+        found = shaped(raw, _Recovery).sleep_id
         if found and found.lower() != sleep_id.lower():
             raise GoneError("the cycle's recovery belongs to another sleep")
         return raw
-
-
-def _read(raw: bytes, shape: type[Shape]) -> Shape:
-    try:
-        return msgspec.json.decode(raw, type=shape)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise UnusableError("the vendor's document has another shape") from None

@@ -63,7 +63,7 @@ class OuraWebhook(SignedWebhook):
     ) -> None:
         """`public_url` is the bridge's own address as Oura reaches it, without a path."""
         super().__init__(credentials, window_seconds, clock)
-        self.callback = public_url.rstrip("/") + self.path
+        self.callback = callback(public_url)
 
     def signatures(self, headers: RequestHeaders) -> tuple[bytes, tuple[bytes, ...]]:
         """Documented as upper case; compared in lower case."""
@@ -83,6 +83,11 @@ class OuraWebhook(SignedWebhook):
         if not 0 < len(challenge) <= LONGEST_CHALLENGE:
             raise UnauthorizedError("there is no challenge")
         return {"challenge": challenge}
+
+
+def callback(public_url: str) -> str:
+    """The address that Oura is told for its challenge and its deliveries."""
+    return public_url.rstrip("/") + OuraWebhook.path
 
 
 def verification_token(client_secret: bytes, callback: str) -> str:
