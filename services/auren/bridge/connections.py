@@ -51,7 +51,7 @@ RETURNING user_id
 """
 _DISCONNECT_USER = """
 UPDATE connections SET disconnected_at = $3
-WHERE provider = $1 AND user_id = $2 AND connected_at <= $3 AND disconnected_at IS NULL
+WHERE provider = $1 AND user_id = $2 AND connected_at <= $3 AND disconnected_at IS NULL AND provider_user_id <> $4
 RETURNING provider_user_id
 """
 _FORMER = """
@@ -108,11 +108,8 @@ class Connections:
 
         Raises TakenError while the vendor's id is another user's, and InvalidIdError.
         """
-        _require_id(provider_user_id)
-        if not _USER_ID.fullmatch(user_id):
-            raise InvalidIdError("no user id of ours")
         async with transaction(self._database) as connection:
-            return await _connect(connection, provider, provider_user_id, user_id, at)
+            return await connect(connection, provider, provider_user_id, user_id, at)
 
     async def disconnect(self, provider: str, provider_user_id: str, at: datetime) -> str | None:
         """End a connection; our user, or None where there was nothing to end."""
@@ -125,8 +122,7 @@ class Connections:
     async def disconnect_user(self, provider: str, user_id: str, at: datetime) -> list[str]:
         """End all connections of a user with a provider; the vendor's ids that this ended."""
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_DISCONNECT_USER, provider, user_id, at)
-        return sorted(row["provider_user_id"] for row in rows)
+            return await disconnect_user(connection, provider, user_id, at)
 
     async def rename(self, provider: str, former_id: str, new_id: str, at: datetime) -> str | None:
         """The vendor calls a person by another id from `at` on, which also connects them again.
@@ -138,7 +134,7 @@ class Connections:
         _require_id(new_id)
         async with transaction(self._database) as connection:
             user: str | None = await connection.fetchval(_FORMER, provider, former_id, at)
-            if user is not None and await _connect(connection, provider, new_id, user, at) and former_id != new_id:
+            if user is not None and await connect(connection, provider, new_id, user, at) and former_id != new_id:
                 await connection.execute(_DISCONNECT, provider, former_id, at)
         return user
 
@@ -153,9 +149,13 @@ def _require_id(provider_user_id: str) -> None:
         raise InvalidIdError("no id of a vendor's user")
 
 
-async def _connect(
+async def connect(
     connection: PoolConnectionProxy, provider: str, provider_user_id: str, user_id: str, at: datetime
 ) -> bool:
+    """`Connections.connect` within a transaction of the caller's."""
+    _require_id(provider_user_id)
+    if not _USER_ID.fullmatch(user_id):
+        raise InvalidIdError("no user id of ours")
     if await connection.fetchval(_CONNECT, provider, provider_user_id, user_id, at) is not None:
         return True
     known = await connection.fetchrow(_KNOWN, provider, provider_user_id)
@@ -164,3 +164,11 @@ async def _connect(
     if known["user_id"] != user_id:
         raise TakenError("the vendor's id is another user's")
     return known["disconnected_at"] is None
+
+
+async def disconnect_user(
+    connection: PoolConnectionProxy, provider: str, user_id: str, at: datetime, *, but: str = ""
+) -> list[str]:
+    """`Connections.disconnect_user` within a transaction of the caller's; the vendor's id `but` stays connected."""
+    rows = await connection.fetch(_DISCONNECT_USER, provider, user_id, at, but)
+    return sorted(row["provider_user_id"] for row in rows)

@@ -63,6 +63,7 @@ UPDATE oauth_tokens SET access_token = $3, refresh_token = $4, expires_at = $5, 
 WHERE provider = $1 AND user_id = $2
 """
 _DELETE: Final = "DELETE FROM oauth_tokens WHERE provider = $1 AND user_id = $2"
+_TAKE: Final = f"{_DELETE} RETURNING {_LIST}"
 _OLD: Final = """
 (substring(access_token FOR length($1::bytea)) <> $1 OR substring(refresh_token FOR length($1::bytea)) <> $1)
 """
@@ -209,6 +210,19 @@ class LockedTokens:
         await self._held.execute(_DELETE, self._row.provider, self._row.user_id)
 
 
+class Sealed:
+    """Tokens as they are stored: whoever removes them can do so also when they do not open."""
+
+    def __init__(self, row: _Row, found: asyncpg.Record) -> None:
+        """`found` is the table's row."""
+        self._row = row
+        self._found = found
+
+    def open(self) -> Tokens:
+        """What they are. Raises DecryptionError."""
+        return self._row.tokens(self._found)
+
+
 class TokenStore:
     """The table `oauth_tokens`. Methods raise UnavailableError, and DecryptionError where they read tokens."""
 
@@ -221,8 +235,22 @@ class TokenStore:
     async def save(self, provider: str, user_id: str, tokens: Tokens) -> bool:
         """Keep new tokens in place of any before; False, and nothing is kept, if the user was erased since."""
         async with self._database.connection() as connection:
-            saved = await connection.fetchval(_SAVE, *_Row(provider, user_id, self._box).values(tokens))
-        return saved is not None
+            return await self.save_within(connection, provider, user_id, tokens)
+
+    async def save_within(self, connection: PoolConnectionProxy, provider: str, user_id: str, tokens: Tokens) -> bool:
+        """`save` within a transaction of the caller's."""
+        return await connection.fetchval(_SAVE, *_Row(provider, user_id, self._box).values(tokens)) is not None
+
+    async def lock_within(self, connection: PoolConnectionProxy, provider: str, user_id: str) -> Sealed | None:
+        """The tokens, which nobody else changes before the caller's transaction ends."""
+        return self._sealed(provider, user_id, await connection.fetchrow(_LOCK, provider, user_id))
+
+    async def take_within(self, connection: PoolConnectionProxy, provider: str, user_id: str) -> Sealed | None:
+        """Remove the tokens within a transaction of the caller's, and return what they were."""
+        return self._sealed(provider, user_id, await connection.fetchrow(_TAKE, provider, user_id))
+
+    def _sealed(self, provider: str, user_id: str, found: asyncpg.Record | None) -> Sealed | None:
+        return None if found is None else Sealed(_Row(provider, user_id, self._box), found)
 
     async def load(self, provider: str, user_id: str) -> Tokens | None:
         """The tokens, None where there are none."""

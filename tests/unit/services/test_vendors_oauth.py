@@ -18,7 +18,8 @@ from auren.bridge.tokens import NoTokensError, Tokens
 from auren.bridge.vendors import NotAllowedError, RetryLaterError, UpstreamFailedError, VendorError
 from auren.bridge.vendors.breaker import Breaker
 from auren.bridge.vendors.exchange import http_client
-from auren.bridge.vendors.oauth import MARGIN, OURS_SECONDS, REFUSED_FOR, Locked, RefreshingTokens
+from auren.bridge.vendors.oauth import MARGIN, REFUSED_FOR, Locked, RefreshingTokens
+from auren.bridge.vendors.token_endpoint import OURS_SECONDS
 from auren.link import CLOSED, OPEN, UnavailableError
 from tests.unit.services.test_vendors_breaker import Time
 from tests.unit.services.vendor_double import CLIENT_ID, CLIENT_SECRET, Fault, VendorDouble

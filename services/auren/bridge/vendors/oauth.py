@@ -13,27 +13,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
 import httpx
-import msgspec
 
-from auren.bridge.credentials import CLIENT_ID, CLIENT_SECRET, Credentials
+from auren.bridge.credentials import Credentials
 from auren.bridge.tokens import NoTokensError, Tokens
-from auren.bridge.vendors import NotAllowedError, RetryLaterError, UpstreamFailedError
+from auren.bridge.vendors import NotAllowedError
 from auren.bridge.vendors.breaker import Breaker
-from auren.bridge.vendors.exchange import RETRY_SECONDS, Answer, exchange, wait_seconds
+from auren.bridge.vendors.token_endpoint import TokenEndpoint
 from auren.link import UnavailableError
 from auren.telemetry import logger
 
 MARGIN: Final = timedelta(seconds=60)
 """A token with less time left is refreshed before it is used: clocks differ, and a fetch takes its time."""
-
-MOST_BYTES: Final = 64 * 1024
-"""Of a token endpoint's answer; tokens are a few KiB at most."""
-
-OURS_SECONDS: Final = 300.0
-"""To wait when our own credentials are missing or refused: somebody has to change a Secret."""
-
-REFRESH_SECONDS: Final = 15.0
-"""For the vendor's answer; other replicas wait for the lock for 20 s (tokens.LOCK_TIMEOUT_SECONDS)."""
 
 REFUSED_FOR: Final = timedelta(minutes=15)
 """A refresh token that the vendor has refused is not shown to it again so soon. It is kept all the same: with wrong
@@ -44,11 +34,6 @@ SAVE_DELAYS_SECONDS: Final = (0.2, 1.0, 5.0)
 
 STOP_SECONDS: Final = 10.0
 """For refreshes under way when the process ends."""
-
-_KNOWN_ERRORS: Final = frozenset(
-    {"invalid_request", "invalid_client", "unauthorized_client", "unsupported_grant_type", "invalid_scope"}
-)
-"""RFC 6749, section 5.2, without invalid_grant: what is wrong with us, not with the person's grant."""
 
 _NEVER: Final = (datetime.min.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC))
 
@@ -84,17 +69,6 @@ class Store(Protocol):
         ...
 
 
-class _Grant(msgspec.Struct):
-    access_token: str
-    refresh_token: str | None = None
-    expires_in: float | None = None
-    scope: str | None = None
-
-
-class _Fault(msgspec.Struct):
-    error: str = ""
-
-
 class RefreshingTokens:
     """The tokens of one vendor's users; a vendors.TokenSource."""
 
@@ -113,11 +87,8 @@ class RefreshingTokens:
     ) -> None:
         """`breaker` of the token endpoint; `scope` is sent with a refresh where the vendor wants one."""
         self._provider = provider
-        self._token_url = token_url
+        self._endpoint = TokenEndpoint(token_url, credentials, client, breaker, now)
         self._store = store
-        self._credentials = credentials
-        self._client = client
-        self._breaker = breaker
         self._scope = scope
         self._now = now
         self._save_delays = save_delays
@@ -201,62 +172,11 @@ class RefreshingTokens:
             raise
 
     async def _asked(self, tokens: Tokens, refresh_token: str) -> Tokens:
-        request = self._client.build_request("POST", self._token_url, data=self._form(refresh_token))
-        with self._breaker.attempt():
-            asked_at = self._now()
-            answer = await exchange(self._client, request, MOST_BYTES, REFRESH_SECONDS)
-            if answer.status == 200:
-                return _tokens(_grant(answer), tokens, asked_at)
-        raise self._refusal(answer)
-
-    def _form(self, refresh_token: str) -> dict[str, str]:
-        client_id, secret = self._credentials.get(CLIENT_ID), self._credentials.get(CLIENT_SECRET)
-        if client_id is None or secret is None:
-            raise RetryLaterError(OURS_SECONDS, "no client credentials")
-        form = {
-            "grant_type": "refresh_token",
-            "refresh_token": refresh_token,
-            "client_id": client_id.decode(),
-            "client_secret": secret.decode(),
-        }
-        return form | ({"scope": self._scope} if self._scope else {})
-
-    def _refusal(self, answer: Answer) -> NotAllowedError | RetryLaterError:
-        if answer.status == 429:
-            return RetryLaterError(wait_seconds(answer.headers, RETRY_SECONDS, self._now()), "the vendor's rate limit")
-        fault = _fault(answer)
-        if fault == "invalid_grant":
-            return _grant_refused()
-        known = f" ({fault})" if fault in _KNOWN_ERRORS else ""
-        return RetryLaterError(OURS_SECONDS, f"the token endpoint answered {answer.status}{known}")
-
-
-def _grant(answer: Answer) -> _Grant:
-    try:
-        grant = msgspec.json.decode(answer.body, type=_Grant)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        grant = None
-    if grant is None or not grant.access_token:
-        raise UpstreamFailedError(RETRY_SECONDS, "the token endpoint answered without a token")
-    return grant
-
-
-def _fault(answer: Answer) -> str:
-    try:
-        return msgspec.json.decode(answer.body, type=_Fault).error
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return ""
-
-
-def _tokens(grant: _Grant, before: Tokens, asked_at: datetime) -> Tokens:
-    """A vendor that does not rotate sends no refresh token: the old one stays. The same holds for the scopes."""
-    return Tokens(
-        access=grant.access_token,
-        refresh=grant.refresh_token or before.refresh,
-        expires_at=None if grant.expires_in is None else asked_at + timedelta(seconds=grant.expires_in),
-        scopes=before.scopes if grant.scope is None else tuple(grant.scope.split()),
-        refreshed_at=asked_at,
-    )
+        form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+        if self._scope:
+            form["scope"] = self._scope
+        # One that does not rotate sends no refresh token: the old one stays. The same holds for the scopes.
+        return await self._endpoint.ask(form, scopes=tokens.scopes, refresh=tokens.refresh)
 
 
 def _grant_refused() -> NotAllowedError:
