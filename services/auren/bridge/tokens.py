@@ -62,6 +62,7 @@ _UPDATE: Final = """
 UPDATE oauth_tokens SET access_token = $3, refresh_token = $4, expires_at = $5, scopes = $6, refreshed_at = $7
 WHERE provider = $1 AND user_id = $2
 """
+_REPLACE: Final = f"{_UPDATE} AND refreshed_at = $8 RETURNING user_id"
 _DELETE: Final = "DELETE FROM oauth_tokens WHERE provider = $1 AND user_id = $2"
 _TAKE: Final = f"{_DELETE} RETURNING {_LIST}"
 _OLD: Final = """
@@ -240,6 +241,12 @@ class TokenStore:
     async def save_within(self, connection: PoolConnectionProxy, provider: str, user_id: str, tokens: Tokens) -> bool:
         """`save` within a transaction of the caller's."""
         return await connection.fetchval(_SAVE, *_Row(provider, user_id, self._box).values(tokens)) is not None
+
+    async def replace(self, provider: str, user_id: str, before: Tokens, tokens: Tokens) -> bool:
+        """Keep `tokens` where `before` still stand; False, and nothing changes, once they were removed or replaced."""
+        async with self._database.connection() as connection:
+            values = _Row(provider, user_id, self._box).values(tokens)
+            return await connection.fetchval(_REPLACE, *values, before.refreshed_at) is not None
 
     async def lock_within(self, connection: PoolConnectionProxy, provider: str, user_id: str) -> Sealed | None:
         """The tokens, which nobody else changes before the caller's transaction ends."""

@@ -454,6 +454,17 @@ async def test_an_erased_user_has_no_tokens_and_no_login_under_way(bench: Bench,
     assert await store.save("whoop", "anna", tokens("new", 20))
 
 
+async def test_tokens_are_replaced_only_while_they_are_the_same(store: TokenStore) -> None:
+    first, second, third = tokens("first"), tokens("second", 1), tokens("third", 2)
+    assert not await store.replace("whoop", "anna", first, second)
+    assert await store.load("whoop", "anna") is None
+    await store.save("whoop", "anna", first)
+    assert await store.replace("whoop", "anna", first, second)
+    assert not await store.replace("whoop", "anna", first, third)
+    assert not await store.replace("oura", "anna", second, third)
+    assert await store.load("whoop", "anna") == second
+
+
 async def test_a_refresh_does_not_bring_back_what_is_erased_meanwhile(
     bench: Bench, replicas: tuple[TokenStore, TokenStore]
 ) -> None:

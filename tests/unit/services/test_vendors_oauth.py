@@ -38,6 +38,8 @@ class MemoryLocked:
     async def save(self, tokens: Tokens) -> None:
         self.store.log.append("save in the lock")
         if self.store.lost:
+            if self.store.left is not None:
+                self.store.tokens = self.store.left
             raise UnavailableError("database", "the connection was lost")
         self.store.tokens[USER] = self.tokens = tokens
 
@@ -49,6 +51,8 @@ class MemoryStore:
     tokens: dict[str, Tokens] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
     lost: bool = False
+    left: dict[str, Tokens] | None = None
+    """What others leave there once it is lost; None for what was there."""
     fails: int = 0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -56,12 +60,14 @@ class MemoryStore:
         assert provider == "whoop"
         return self.tokens.get(user_id)
 
-    async def save(self, provider: str, user_id: str, tokens: Tokens) -> bool:
+    async def replace(self, provider: str, user_id: str, before: Tokens, tokens: Tokens) -> bool:
         assert provider == "whoop"
         self.log.append("save late")
         if self.fails:
             self.fails -= 1
             raise UnavailableError("database", "away")
+        if self.tokens.get(user_id) != before:
+            return False
         self.tokens[user_id] = tokens
         return True
 
@@ -214,6 +220,21 @@ async def test_a_store_that_is_lost_with_its_lock_gets_the_pair_later(bench: Ben
     assert bench.store.log == ["save in the lock", "save late", "save late", "save late"]
     assert bench.kept.access == token
     assert bench.kept.refresh == bench.double.grants[0].refresh
+
+
+async def test_a_late_pair_does_not_bring_back_who_has_disconnected(bench: Bench) -> None:
+    bench.store.lost, bench.store.left = True, {}
+    with pytest.raises(NotAllowedError) as refused:
+        await bench.replica().access_token(USER, stale=bench.kept.access)
+    assert refused.value.connection_broken
+    assert bench.store.tokens == {}
+
+
+async def test_a_late_pair_does_not_replace_that_of_a_new_connection(bench: Bench) -> None:
+    new = Tokens(*bench.double.connect(USER), NOON + timedelta(hours=1), ("offline",), NOON + timedelta(seconds=1))
+    bench.store.lost, bench.store.left = True, {USER: new}
+    assert await bench.replica().access_token(USER, stale=bench.kept.access) == new.access
+    assert bench.kept == new
 
 
 async def test_a_pair_that_cannot_be_saved_is_not_used(bench: Bench) -> None:

@@ -60,8 +60,8 @@ class Store(Protocol):
         """The tokens; None when the person is not connected."""
         ...
 
-    async def save(self, provider: str, user_id: str, tokens: Tokens) -> bool:
-        """Durable when it returns; False, and not kept, for a person who was erased."""
+    async def replace(self, provider: str, user_id: str, before: Tokens, tokens: Tokens) -> bool:
+        """Durable when it returns; False, and nothing changes, where `before` are not the person's any more."""
         ...
 
     def locked(self, provider: str, user_id: str) -> AbstractAsyncContextManager[Locked]:
@@ -131,30 +131,37 @@ class RefreshingTokens:
         return tokens.expires_at is None or tokens.expires_at - self._now() > MARGIN
 
     async def _refresh(self, user_id: str, stale: str | None) -> str:
+        before: Tokens | None = None
         fresh: Tokens | None = None
         try:
             async with self._store.locked(self._provider, user_id) as locked:
-                if self._usable(locked.tokens, stale):  # somebody has refreshed while this waited for the lock
-                    return locked.tokens.access
-                fresh = await self._exchanged(user_id, locked.tokens)
+                before = locked.tokens
+                if self._usable(before, stale):  # somebody has refreshed while this waited for the lock
+                    return before.access
+                fresh = await self._exchanged(user_id, before)
                 await locked.save(fresh)
         except NoTokensError:
             raise _not_connected() from None
         except UnavailableError:
-            if fresh is None:
+            if before is None or fresh is None:
                 raise
-            await self._save_late(user_id, fresh)
+            return await self._saved_late(user_id, before, fresh)
         return fresh.access
 
-    async def _save_late(self, user_id: str, fresh: Tokens) -> None:
-        """The store was lost with the lock, after the vendor had used up the old pair. Raises UnavailableError."""
+    async def _saved_late(self, user_id: str, before: Tokens, fresh: Tokens) -> str:
+        """The store was lost with the lock, after the vendor had used up the old pair. Raises UnavailableError.
+
+        The person may have disconnected meanwhile, or connected anew: what they did last stands, and its access
+        token is the answer.
+        """
         for delay in self._save_delays:
             await asyncio.sleep(delay)
             try:
-                await self._store.save(self._provider, user_id, fresh)
+                if await self._store.replace(self._provider, user_id, before, fresh):
+                    return fresh.access
+                return (await self._load(user_id)).access
             except UnavailableError:
                 continue
-            return
         _log.error("refreshed tokens are lost, the person has to connect again", provider=self._provider)
         raise UnavailableError("database", "refreshed tokens could not be saved")
 

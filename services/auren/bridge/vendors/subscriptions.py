@@ -19,7 +19,7 @@ from auren.bridge.credentials import CLIENT_ID, CLIENT_SECRET, Credentials
 from auren.bridge.vendors import GoneError, RetryLaterError, UnusableError
 from auren.bridge.vendors.calls import LIMITED_SECONDS, segment, shaped
 from auren.bridge.vendors.exchange import Answer, exchange, wait_seconds
-from auren.bridge.vendors.oauth import OURS_SECONDS
+from auren.bridge.vendors.token_endpoint import OURS_SECONDS
 
 PATH: Final = "/v2/webhook/subscription"
 MOST_BYTES: Final = 1024 * 1024
