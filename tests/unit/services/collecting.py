@@ -68,7 +68,7 @@ class Log:
     async def send(self, topic: Topic, value: bytes, key: bytes | None, headers: Headers) -> None:
         assert topic.name.endswith(".dlq")
         self.bodies.append(value)
-        self.dead.append({name: content.decode() for name, content in headers} | {"topic": topic.name})
+        self.dead.append({name: content.decode(errors="replace") for name, content in headers} | {"topic": topic.name})
 
     def events(self) -> list[Event]:
         """Everything on biometric-events."""
@@ -195,7 +195,7 @@ class Works:
         parking = cast(Parking, self.park)
         vendors = cast(Vendors, Pair(OuraApi(self.oura.api()), WhoopApi(self.whoop.api())))
         fetching = Fetching(fetchables(vendors), self.metrics)
-        self.collector = Collector(desk, outbox, parking, self.metrics, self._wake, lambda: NOW)
+        self.collector = Collector(desk, outbox, parking, self._wake, lambda: NOW)
         self.errands = Errands(desk, outbox, parking, fetching, self._download, self.metrics)
 
     def _wake(self) -> None:
