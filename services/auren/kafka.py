@@ -270,7 +270,7 @@ class Consumer:
                 await self._commit(consumer, {p: records[-1].offset + 1 for p, records in fetched.items()})
 
     async def _poll(self, consumer: AIOKafkaConsumer) -> Mapping[TopicPartition, Sequence[Record]]:
-        """What is there, waiting for the first of it; taken a few at a time, for each may be as large as its topic lets."""
+        """What is there, waiting for the first of it; a few at a time, for each may be as large as its topic lets."""
         few = max(1, POLL_BYTES // max(topic.max_message_bytes for topic in self._topics))
         polled: dict[TopicPartition, list[Record]] = {}
         count = size = 0

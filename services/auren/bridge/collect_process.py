@@ -56,7 +56,7 @@ async def collect_events() -> None:
     desk = Desk(SOURCES, Connections(database), database.erased_users)
     outbox, parking = Outbox(producer, metrics), Parking(database)
     errands = Errands(desk, outbox, parking, Fetching(fetchables(vendors), metrics), downloads.download, metrics)
-    collector = Collector(desk, outbox, parking, metrics, errands.wake)
+    collector = Collector(desk, outbox, parking, errands.wake)
     jobs = chores(settings, vendors, database, outbox, metrics)
     consumer = Consumer(
         settings, client_id="biometric-bridge-collect", group=BRIDGE_GROUP, topics=LOGS, handle=collector.handle

@@ -9,7 +9,7 @@ versions.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -21,7 +21,6 @@ from auren.bridge.outbox import Outbox, Portion
 from auren.bridge.parking import Parking, Waiting
 from auren.events import Delivery, InvalidRecordError
 from auren.kafka import Record
-from auren.telemetry import Metrics
 
 SLICE_BYTES: Final = 4 * 1024 * 1024
 """Of the bodies that are in hand at once, or one that is larger. Each is decoded by itself, into many times its size;
@@ -50,7 +49,6 @@ class Collector:
         desk: Desk,
         outbox: Outbox,
         parking: Parking,
-        metrics: Metrics,
         wake: Callable[[], None] = lambda: None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
@@ -60,7 +58,6 @@ class Collector:
         self._outbox = outbox
         self._parking = parking
         self._wake = wake
-        self._delay = metrics.histogram("delivery_delay_seconds", "From the webhook to the events", ("provider",))
 
     async def handle(self, batch: Sequence[Record]) -> None:
         """Everything of `batch` is durable when it returns. Raises UnavailableError.
@@ -88,13 +85,12 @@ class Collector:
                 if isinstance(found, Waiting):
                     waiting.append(found)
                 elif found is not None:
-                    await portion.add(provider, found, record.headers)
+                    await portion.add(delivery, found, record.headers)
             except (DecodeError, InvalidRecordError) as error:
                 dead.append(Dead(record, provider, "decode", str(error)))
             await asyncio.sleep(0)  # decoding does not wait for anything, and the group's heartbeats must
         await portion.send()
         await self._park(waiting)
-        self._observe_delay(delivery for _, delivery in good)
         return dead
 
     async def _decoded(self, record: Record, provider: str, owned: Owned | DecodeError) -> Decoded | Waiting | None:
@@ -143,12 +139,6 @@ class Collector:
             first_seen=records.first_seen(record),
             key=record.key,
         )
-
-    def _observe_delay(self, deliveries: Iterable[Delivery]) -> None:
-        now = self._now()
-        for delivery in deliveries:
-            delay = (now - delivery.received_at).total_seconds()
-            self._delay.labels(self._known(delivery)).observe(max(0.0, delay))
 
     def _known(self, delivery: Delivery) -> str:
         return delivery.provider if self._desk.knows(delivery.provider) else "unknown"

@@ -217,7 +217,7 @@ class Errands:
             found.append(await self._follow(parked, owned.delivery, pointer, turn.now))
         decoded = merged(found)
         await self._outbox.send([outgoing(event, parked.headers) for event in decoded.events])
-        self._outbox.count(parked.provider, decoded)
+        self._outbox.count(parked.provider, owned.delivery.received_at, decoded)
 
     async def _follow(self, parked: Parked, delivery: Delivery, pointer: Pointer, now: datetime) -> Decoded:
         """What a payload holds: a delivery like those that carry theirs, which names its person itself.

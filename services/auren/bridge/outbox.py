@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from auren import events
 from auren.bridge.decoders import Decoded
 from auren.bridge.records import dead_letters_of
-from auren.events import Event, Headers, InvalidRecordError
+from auren.events import Delivery, Event, Headers, InvalidRecordError
 from auren.kafka import Producer
 from auren.telemetry import Metrics, logger
 from auren.topics import EVENTS
@@ -29,6 +29,7 @@ class Outbox:
         """What `producer` raises comes through: UnavailableError."""
         self._producer = producer
         self.deliveries = metrics.counter("deliveries", "Deliveries handled", ("provider", "outcome"))
+        self._delay = metrics.histogram("delivery_delay_seconds", "From the webhook to the events", ("provider",))
         self._events = metrics.counter("events", "Events written", ("provider", "kind"))
         self._readings = metrics.counter("readings", "Readings written", ("provider",))
         self._unknown = metrics.counter("unknown_items", "Items of a kind that is not known", ("provider",))
@@ -51,9 +52,10 @@ class Outbox:
         if portion:
             await self._producer.send_all(EVENTS, portion)
 
-    def count(self, provider: str, decoded: Decoded) -> None:
+    def count(self, provider: str, received_at: datetime, decoded: Decoded) -> None:
         """What was sent of a delivery; call it after that."""
         self.deliveries.labels(provider, "decoded").inc()
+        self._delay.labels(provider).observe(max(0.0, (datetime.now(UTC) - received_at).total_seconds()))
         self.count_found(provider, decoded)
 
     def count_found(self, provider: str, decoded: Decoded) -> None:
@@ -95,13 +97,13 @@ class Portion:
         self._outbox = outbox
         self._records: list[Outgoing] = []
         self._size = 0
-        self._counted: list[tuple[str, Decoded]] = []
+        self._counted: list[tuple[str, datetime, Decoded]] = []
 
-    async def add(self, provider: str, decoded: Decoded, headers: Sequence[tuple[str, bytes]]) -> None:
+    async def add(self, delivery: Delivery, decoded: Decoded, headers: Sequence[tuple[str, bytes]]) -> None:
         """Take in what a delivery held. Raises InvalidRecordError, and then nothing of it is sent, UnavailableError."""
         records = [outgoing(event, headers) for event in decoded.events]
         self._records += records
-        self._counted.append((provider, decoded))
+        self._counted.append((delivery.provider, delivery.received_at, decoded))
         self._size += sum(len(value) for _, value, _ in records)
         if self._size >= FLUSH_BYTES:
             await self.send()
@@ -109,8 +111,8 @@ class Portion:
     async def send(self) -> None:
         """Send what is left. Raises UnavailableError."""
         await self._outbox.send(self._records)
-        for provider, decoded in self._counted:
-            self._outbox.count(provider, decoded)
+        for provider, received_at, decoded in self._counted:
+            self._outbox.count(provider, received_at, decoded)
         self._records, self._counted, self._size = [], [], 0
 
 

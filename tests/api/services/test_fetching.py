@@ -17,7 +17,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 from aiokafka import AIOKafkaProducer
 
@@ -98,10 +97,12 @@ class Works:
         await until(all_there, seconds)
         return found
 
-    async def waiting(self, provider: str) -> list[asyncpg.Record]:
-        """What is parked of a provider: why, and whether it is due."""
-        statement = "SELECT reason, due_at > now() AS later FROM parked_deliveries WHERE provider = $1"
-        return await query(self.platform, statement, provider)
+    async def waiting(self, vendors_id: str) -> list[tuple[str, bool]]:
+        """What is parked of a person: why, and whether it waits for a time that is still to come."""
+        statement = (
+            "SELECT reason, due_at > now() AS later FROM parked_deliveries WHERE position($1::bytea IN value) > 0"
+        )
+        return [(row["reason"], row["later"]) for row in await query(self.platform, statement, vendors_id.encode())]
 
     def metric(self, line: str) -> float:
         """The sum of a metric over the collectors."""
@@ -190,7 +191,7 @@ async def test_a_vendor_that_says_when_is_asked_then(works: Works) -> None:
     works.oura(user_id=vendors_id, object_id=night)
 
     async def held_back() -> bool:
-        return [(row["reason"], row["later"]) for row in await works.waiting("oura")] == [("held-back", True)]
+        return await works.waiting(vendors_id) == [("held-back", True)]
 
     await until(held_back)
     assert double.asked()[path] == 1
@@ -205,7 +206,7 @@ async def test_who_connects_later_gets_what_came_before(works: Works) -> None:
     works.whoop(user_id=vendors_id, id=sleep, type="sleep.updated")
 
     async def unknown() -> bool:
-        return [row["reason"] for row in await works.waiting("whoop")] == ["unknown-user"]
+        return await works.waiting(vendors_id) == [("unknown-user", True)]
 
     await until(unknown)
     await works.vendors.connect(works.platform, "whoop", vendors_id, user)
@@ -221,7 +222,7 @@ async def test_who_has_to_connect_again_gets_what_came_meanwhile(works: Works) -
     works.oura(user_id=vendors_id, object_id=night)
 
     async def not_connected() -> bool:
-        return [row["reason"] for row in await works.waiting("oura")] == ["not-connected"]
+        return await works.waiting(vendors_id) == [("not-connected", True)]
 
     await until(not_connected)
     await works.vendors.connect(works.platform, "oura", vendors_id, user)
@@ -372,7 +373,7 @@ async def test_logs_and_metrics_name_no_person_and_no_token(works: Works) -> Non
     await works.events(user, 2)
 
     async def all_ended() -> bool:
-        return [row["reason"] for row in await works.waiting("oura")] == ["gone"]
+        return await works.waiting(vendors_id) == [("gone", True)]
 
     await until(all_ended)
     private = [*works.people, night, unreadable, refused, *works.platform.passwords.values()]

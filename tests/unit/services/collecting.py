@@ -195,7 +195,7 @@ class Works:
         parking = cast(Parking, self.park)
         vendors = cast(Vendors, Pair(OuraApi(self.oura.api()), WhoopApi(self.whoop.api())))
         fetching = Fetching(fetchables(vendors), self.metrics)
-        self.collector = Collector(desk, outbox, parking, self.metrics, self._wake, lambda: NOW)
+        self.collector = Collector(desk, outbox, parking, self._wake, lambda: NOW)
         self.errands = Errands(desk, outbox, parking, fetching, self._download, self.metrics)
 
     def _wake(self) -> None:

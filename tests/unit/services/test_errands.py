@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -135,6 +136,19 @@ async def test_a_stop_gives_back_what_is_under_way(works: Works, monkeypatch: py
     assert (works.park.parked, works.park.leased) == (before, set())
     with pytest.raises(UnhealthyError):
         await works.errands.check()
+
+
+async def test_gauges_tell_how_many_wait_and_how_long(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(errands, "IDLE_SECONDS", 0)
+    await works.collector.handle([arrived("terra", daily(reference=None))])
+    works.payloads[URL] = UpstreamFailedError(1.0, "away")
+    await works.errands.start()
+    async with asyncio.timeout(30):
+        while works.metric("parked_deliveries") != 2:  # noqa: ASYNC110 - the errands' task sets no event of ours
+            await asyncio.sleep(0)
+    await works.errands.check()
+    await works.errands.stop()
+    assert works.metric("oldest_parked_seconds") >= (datetime.now(UTC) - NOW).total_seconds() - 60
 
 
 async def test_one_that_cannot_be_handled_lets_the_others_pass(works: Works) -> None:
