@@ -6,10 +6,10 @@ TOOLS_PATH = $(shell hack/tools.sh path)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup tools manifests lock lint test test-unit test-api test-kind demo cluster images down bench-heal bench-answer
+.PHONY: help setup tools manifests lock lint test test-unit test-api test-kind demo cluster images down bench-heal bench-answer bench-webhooks
 
 help: ## what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## a real cluster with the whole stack in it, from nothing
 	@hack/demo.sh
@@ -36,6 +36,10 @@ bench-heal: ## how fast what was deleted comes back, with 1, 20 and 100 stacks
 
 bench-answer: demo ## how soon neuros-advanced answers again, on the real cluster
 	PATH="$(TOOLS_PATH):$$PATH" hack/run .venv/bin/python -m tests.bench.answer
+
+bench-webhooks: ## signed webhooks a second, each acknowledged by a real Kafka, beside the handler one would write first
+	@hack/prepare.sh load
+	PATH="$(TOOLS_PATH):$$PATH" .venv/bin/python -m tests.bench.webhooks
 
 lint: setup ## every static check
 	@hack/lint.sh

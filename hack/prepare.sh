@@ -2,6 +2,7 @@
 # Everything that is downloaded or compiled, before anything runs: what is compiled beside what is downloaded, since
 # one waits for processors and the other for the network. Does nothing where it is done.
 # usage: prepare.sh api     what the api tier and the benchmarks start: a control plane and the stores, as processes
+#        prepare.sh load    the stores, and what sends load to the services
 #        prepare.sh kind    what the cluster is made of, and our images' packages
 #        prepare.sh all
 # shellcheck source=lib.sh
@@ -9,8 +10,13 @@
 
 tools=() bases=() parts=()
 api() {
-  need java=default-jre-headless setpriv=util-linux ip=iproute2 shellcheck=shellcheck
-  tools+=(kubernetes etcd kwok helm) bases+=(java postgres redis) parts+=(kafka chromadb)
+  stores
+  need ip=iproute2 shellcheck=shellcheck
+  tools+=(kubernetes etcd kwok helm) bases+=(java) parts+=(chromadb)
+}
+stores() {
+  need java=default-jre-headless setpriv=util-linux
+  bases+=(postgres redis) parts+=(kafka)
 }
 kind() {
   [ "$ENGINE_MODE" = docker ] || need_root
@@ -21,6 +27,7 @@ kind() {
 wheels=
 case ${1:-} in
   api) api ;;
+  load) stores; need wrk=wrk ;;
   kind) kind ;;
   all) api; kind ;;
   *) usage ;;
@@ -35,6 +42,6 @@ log=$CACHE/download.log
 } 2> >(tee "$log" >&2) &
 downloads=$!
 trap 'kill "$downloads" 2>/dev/null || true' EXIT   # when compiling fails
-"$HACK/tools.sh" "${tools[@]}"
+[ ${#tools[@]} = 0 ] || "$HACK/tools.sh" "${tools[@]}"
 wait "$downloads" || die "a download failed (log: $log)"
 trap - EXIT

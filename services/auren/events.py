@@ -12,7 +12,7 @@ import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -272,24 +272,36 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
 
 def delivery(value: bytes, headers: Sequence[tuple[str, bytes]]) -> Delivery:
     """The delivery of a record of `biometric-webhooks`. Raises InvalidRecordError naming the header."""
-    found = {name: raw.decode("utf-8", "replace") for name, raw in headers}
+    # A header may have no value in Kafka. Ours all have one, but not only we write.
+    found = {name: (raw or b"").decode("utf-8", "replace") for name, raw in headers}
+    user_id = found.get("ce_subject", "")
+    if user_id and not _USER_ID.fullmatch(user_id):
+        raise InvalidRecordError("header ce_subject is no user id")
     try:
-        received_at = datetime.fromisoformat(found["ce_time"])
         parts = Delivery(
             id=found["ce_id"],
             provider=found["provider"],
-            received_at=received_at if received_at.tzinfo else received_at.replace(tzinfo=UTC),
+            received_at=_time(found["ce_time"]),
             body=value,
-            user_id=found.get("ce_subject", ""),
+            user_id=user_id,
             content_type=found["content-type"],
             content_encoding=found.get("content-encoding", ""),
             vendor=tuple((n.removeprefix("vendor-"), v) for n, v in found.items() if n.startswith("vendor-")),
         )
     except KeyError as error:
         raise InvalidRecordError(f"header {error.args[0]} is missing") from error
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise InvalidRecordError("header ce_time is no time") from error
     return parts
+
+
+def _time(text: str) -> datetime:
+    """In UTC, so that databases hold it, and inside the calendar by a year. Raises ValueError, OverflowError."""
+    time = datetime.fromisoformat(text)
+    time = time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    if not MINYEAR < time.year < MAXYEAR:
+        raise ValueError("no year of a delivery")
+    return time
 
 
 def dead_letter_headers(
@@ -297,7 +309,7 @@ def dead_letter_headers(
 ) -> Headers:
     """Headers of a record on a `.dlq` topic: the original's, and why and where it failed. Value and key stay."""
     added = {"stage": stage, "error": error, "attempts": str(attempts), "first_seen": first_seen.isoformat()}
-    kept = [(name, value) for name, value in original if name not in added]
+    kept = [(name, value or b"") for name, value in original if name not in added]
     return kept + [(name, value.encode()) for name, value in added.items()]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from auren.auth import ForbiddenError, NotConfiguredError, Principal, UnauthorizedError, Verifier
 from auren.health import Health
 from auren.link import RETRY_AFTER_SECONDS, UnavailableError
+from auren.openapi import PROBLEM_JSON, ROUTES, urn
 from auren.settings import ServiceSettings
 from auren.telemetry import Metrics, MetricsServer, logger
 
@@ -46,12 +48,10 @@ class ProblemError(Exception):
 
     def response(self, **members: Any) -> JSONResponse:
         """The answer; `members` are added to the problem's own."""
-        body: dict[str, Any] = {"type": f"urn:auren:problem:{self.kind}", "title": self.title, "status": self.status}
+        body: dict[str, Any] = {"type": urn(self.kind), "title": self.title, "status": self.status}
         if self.detail:
             body["detail"] = self.detail
-        return JSONResponse(
-            body | members, status_code=self.status, headers=self.headers, media_type="application/problem+json"
-        )
+        return JSONResponse(body | members, status_code=self.status, headers=self.headers, media_type=PROBLEM_JSON)
 
 
 def problem_of(error: Exception) -> ProblemError | None:
@@ -96,7 +96,12 @@ def create_app(
             health.drain()
 
     app = FastAPI(
-        title=f"AUREN {service}", lifespan=lifespan, docs_url=None, redoc_url=None, routes=list(health.routes())
+        title=f"AUREN {service}",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        routes=list(health.routes()),
+        responses=ROUTES,
     )
     for error in (ProblemError, UnavailableError, NotConfiguredError, UnauthorizedError, ForbiddenError):
         app.add_exception_handler(error, _answer)
@@ -149,11 +154,16 @@ async def _answer_http(_request: Request, error: Exception) -> Response:
 async def _answer_invalid(_request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
-    # The input itself stays out of the answer: it may be somebody's data.
-    faults = [{"field": ".".join(map(str, e["loc"])), "message": e["msg"]} for e in error.errors()]
+    faults = [{"field": _field(e), "message": e["msg"]} for e in error.errors()]
     return ProblemError(422, "invalid", "the request is not valid", faults[0]["field"] if faults else "").response(
         errors=faults
     )
+
+
+def _field(error: Mapping[str, Any]) -> str:
+    """Where it is wrong. The input itself stays out of the answer, also as a name of its own: it may be data."""
+    place = error["loc"][:-1] if error["type"] == "extra_forbidden" else error["loc"]
+    return ".".join(map(str, place))
 
 
 class RequestLog:
@@ -243,8 +253,12 @@ async def serve(app: ASGIApp, settings: ServiceSettings, health: Health, metrics
         server_header=False,
         timeout_keep_alive=65,
         timeout_graceful_shutdown=GRACE_SECONDS,
+        proxy_headers=False,  # whom a header names is not believed
     )
     server = MetricsServer(metrics, settings.host, settings.metrics_port)
+    # What the start has made stays; without this each full collection would walk through all of it.
+    gc.collect()
+    gc.freeze()
     try:
         await Server(config, health).serve()
     finally:

@@ -9,7 +9,7 @@ partitions, so more than wanted stay.
 import logging
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from typing import Annotated, Any
 
@@ -35,7 +35,7 @@ from pydantic import Field, SecretStr
 
 from auren.settings import KafkaSettings, LogSettings, load
 from auren.telemetry import configure_logging, logger
-from auren.topics import ACCESS, TOPICS, Access, Topic
+from auren.topics import ACCESS, TERRA_ACCESS, TOPICS, Access, Topic
 
 log = logger(__name__)
 
@@ -52,6 +52,8 @@ class TopicSettings(KafkaSettings, LogSettings):
 
     kafka_partitions: Annotated[int, Field(ge=1, le=1000)] = 3
     kafka_replication: Annotated[int, Field(ge=1, le=3)] = 1
+    kafka_terra: bool = False
+    """Whether Terra may write into its topic by itself."""
     kafka_user_password_biometric_bridge: SecretStr
     kafka_user_password_biometric_production: SecretStr
     kafka_user_password_neuros_advanced: SecretStr
@@ -115,7 +117,7 @@ def apply(client: AdminClient, settings: TopicSettings) -> None:
         _ensure_topic(client, topic, partitions.get(topic.name), settings)
     if settings.kafka_security != "PLAINTEXT":
         _ensure_users(client, settings.user_passwords())
-        _ensure_rights(client)
+        _ensure_rights(client, (*ACCESS, TERRA_ACCESS) if settings.kafka_terra else ACCESS)
     log.info("Kafka is ready", topics=len(TOPICS), users=[access.user for access in ACCESS])
 
 
@@ -146,9 +148,10 @@ def _ensure_users(client: AdminClient, passwords: Mapping[str, str]) -> None:
     _done(client.alter_user_scram_credentials(users, request_timeout=REQUEST_TIMEOUT_SECONDS))
 
 
-def _ensure_rights(client: AdminClient) -> None:
-    wanted = {acl for access in ACCESS for acl in rights(access)}
-    present = {acl for access in ACCESS for acl in _present(client, access.user)}
+def _ensure_rights(client: AdminClient, granted: Iterable[Access]) -> None:
+    """Grant what these may do, and take away what else the users have that we know."""
+    wanted = {acl for access in granted for acl in rights(access)}
+    present = {acl for access in (*ACCESS, TERRA_ACCESS) for acl in _present(client, access.user)}
     if missing := sorted(wanted - present):
         _done(client.create_acls(missing, request_timeout=REQUEST_TIMEOUT_SECONDS))
     if excess := sorted(present - wanted):

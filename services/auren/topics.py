@@ -119,3 +119,7 @@ ACCESS: Final = (
         groups=(NEUROS_GROUP,),
     ),
 )
+
+TERRA_ACCESS: Final = Access(user="terra", reads=(), writes=(TERRA,), groups=())
+"""Terra itself, where it delivers through Kafka. It comes in by a listener of its own with a password that Kafka reads
+from a file, so it is no SCRAM user and has no password here."""

@@ -31,6 +31,11 @@ def program(name: str) -> Path:
     return found
 
 
+def built(name: str) -> str:
+    """What the project built of a program: its module and version, e.g. ``etcd-v3.6.14``. Raises MissingPartError."""
+    return program(name).parent.name
+
+
 def on_path(name: str) -> Path:
     """Path of a program of this machine. Raises MissingPartError where there is none."""
     found = shutil.which(name)

@@ -216,6 +216,11 @@ class StorePod:
                 secret = source["secret"]
                 files = {item["path"]: secrets[secret["name"]][item["key"]] for item in secret["items"]}
                 _write(folder, files, volume["projected"]["defaultMode"])
+            if "secret" in volume:  # a person's: it need not be there, nor have every key
+                secret = volume["secret"]
+                had = secrets.get(secret["secretName"], {})
+                files = {item["path"]: had[item["key"]] for item in secret["items"] if item["key"] in had}
+                _write(folder, files, secret["defaultMode"])
         (self.folder / "data").mkdir(exist_ok=True)
         for path in [one for name in self._volumes() for one in (self.folder / name, *(self.folder / name).iterdir())]:
             os.chown(path, 0 if path.is_file() else self.user, self.user)

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from tests.api.cluster import Cluster, Mirror, Object, Ref
+from tests.api.places import built
 from tests.bench import figures
 from tests.kind.platform import Platform, credentials
 
@@ -72,7 +73,7 @@ def _ready(pod: Object) -> bool:
 
 async def run(namespace: str, name: str, pairs: int) -> None:
     """Measure, print and write."""
-    about = figures.machine("kube-apiserver")
+    about = figures.machine(built("kube-apiserver"))
     print(about)
     async with Cluster(credentials()) as cluster:
         platform = Platform(cluster, namespace, name)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.api.places import REPOSITORY, program
+from tests.api.places import REPOSITORY
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -35,19 +35,18 @@ def line(name: str, seconds: Sequence[float]) -> str:
     return f"{name:<40}{len(seconds):>9}{spread(seconds)}"
 
 
-def machine(*programs: str) -> str:
-    """What the figures were measured on, with which of the project's programs and libraries, and when."""
+def machine(*programs: str, libraries: Sequence[str] = ("kopf", "kubernetes")) -> str:
+    """What the figures were measured on, with which programs (name and version) and libraries, and when."""
     model = next(
         (text.split(":", 1)[1].strip() for text in _lines("/proc/cpuinfo") if text.startswith("model name")),
         platform.machine(),
     )
     memory = next(text.split()[1] for text in _lines("/proc/meminfo") if text.startswith("MemTotal"))
-    tools = ", ".join(program(name).parent.name for name in programs)
-    libraries = ", ".join(f"{name} {version(name)}" for name in ("kopf", "kubernetes"))
+    versions = ", ".join(f"{name} {version(name)}" for name in libraries)
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     return (
         f"{now}; {os.cpu_count()} x {model}, {int(memory) / 2**20:.0f} GiB, load {os.getloadavg()[0]:.1f} before; "
-        f"{tools}; Python {platform.python_version()}, {libraries}"
+        f"{', '.join(programs)}; Python {platform.python_version()}, {versions}"
     )
 
 

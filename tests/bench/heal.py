@@ -20,7 +20,7 @@ from typing import Final
 from tests.api.cluster import Cluster, Mirror
 from tests.api.controlplane import ControlPlane
 from tests.api.operator_process import Operator
-from tests.api.places import REPOSITORY
+from tests.api.places import REPOSITORY, built
 from tests.api.processes import Servers
 from tests.api.stacks import install_crd, make_namespace, stack
 from tests.bench import figures
@@ -237,7 +237,7 @@ def _ms(seconds: Sequence[float], share: float) -> float:
 
 async def run(size: Size) -> None:
     """All phases, the table and the file."""
-    about = figures.machine("kube-apiserver", "etcd", "kwok")
+    about = figures.machine(*map(built, ("kube-apiserver", "etcd", "kwok")))
     print(about)
     results: Figures = {"measured": about}
     for phase in (bare_client, few_stacks, many_stacks):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import ROUND_CEILING
 from typing import Any, Final
 
 from auren_operator.api.quantity import quantity, to_bytes
@@ -110,6 +111,12 @@ BY_SIZE: Final[Mapping[Size, SizeDefaults]] = {
         bridge=Box("500m", "512Mi", "2", "1Gi"),
     ),
 }
+
+
+def lesser_cpu(resources: Resources, times: int) -> Resources:
+    """The same with a ``times`` smaller request for processor time, rounded up to a whole millicore."""
+    millicores = (quantity(resources.requests["cpu"]) * 1000 / times).to_integral_value(rounding=ROUND_CEILING)
+    return replace(resources, requests={**resources.requests, "cpu": f"{millicores}m"})
 
 
 def resources(box: Box, asked: Mapping[str, Any] | None = None) -> Resources:

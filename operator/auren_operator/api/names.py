@@ -41,6 +41,7 @@ LABELS: Final[Mapping[str, str]] = {
 
 ANNOTATION_SECRETS_HASH: Final = "aupex.ai/secrets-hash"
 ANNOTATION_CONFIG_HASH: Final = "aupex.ai/config-hash"
+ANNOTATION_TERRA_HASH: Final = "aupex.ai/terra-hash"
 ANNOTATION_CREATED_REPLICAS: Final = "aupex.ai/created-replicas"
 ANNOTATION_APPLIED_HASH: Final = "aupex.ai/applied-hash"
 ANNOTATIONS: Final[Mapping[str, str]] = {
@@ -48,6 +49,8 @@ ANNOTATIONS: Final[Mapping[str, str]] = {
     "rolls the pods.",
     ANNOTATION_CONFIG_HASH: "On a pod template: hash of the ConfigMaps that the pod mounts, so that a changed one "
     "rolls the pods.",
+    ANNOTATION_TERRA_HASH: "On Kafka's pod template: hash of the certificate and of the password of Terra's Kafka "
+    "destination, so that a new one rolls the brokers.",
     ANNOTATION_CREATED_REPLICAS: "On a StatefulSet: the number of replicas it was created with, where that number "
     "cannot change later (Kafka's quorum).",
     ANNOTATION_APPLIED_HASH: "On a Deployment, StatefulSet or Job: hash of what the operator applied last, so that "
@@ -95,6 +98,7 @@ ENV_KAFKA_MECHANISM: Final = "AUREN_KAFKA_MECHANISM"
 ENV_KAFKA_USERNAME: Final = "AUREN_KAFKA_USERNAME"
 ENV_KAFKA_PARTITIONS: Final = "AUREN_KAFKA_PARTITIONS"
 ENV_KAFKA_REPLICATION: Final = "AUREN_KAFKA_REPLICATION"
+ENV_KAFKA_TERRA: Final = "AUREN_KAFKA_TERRA"
 ENV_DATABASE_HOST: Final = "AUREN_DATABASE_HOST"
 ENV_DATABASE_PORT: Final = "AUREN_DATABASE_PORT"
 ENV_DATABASE_NAME: Final = "AUREN_DATABASE_NAME"
@@ -113,6 +117,16 @@ ENV_TERRA_WINDOW_SECONDS: Final = "AUREN_TERRA_WINDOW_SECONDS"
 ENV_DELIVERIES_PER_SECOND: Final = "AUREN_DELIVERIES_PER_SECOND"
 ENV_PUSHES_PER_SECOND: Final = "AUREN_PUSHES_PER_SECOND"
 ENV_TERRA_PAYLOAD_HOSTS: Final = "AUREN_TERRA_PAYLOAD_HOSTS"
+ENV_OURA_API_URL: Final = "AUREN_OURA_API_URL"
+ENV_OURA_TOKEN_URL: Final = "AUREN_OURA_TOKEN_URL"  # noqa: S105 - an address
+ENV_WHOOP_API_URL: Final = "AUREN_WHOOP_API_URL"
+ENV_WHOOP_TOKEN_URL: Final = "AUREN_WHOOP_TOKEN_URL"  # noqa: S105 - an address
+ENV_RECONCILE_ROUND_SECONDS: Final = "AUREN_RECONCILE_ROUND_SECONDS"
+ENV_RECONCILE_SECONDS: Final = "AUREN_RECONCILE_SECONDS"
+ENV_POLL_SECONDS: Final = "AUREN_POLL_SECONDS"
+ENV_RECONCILE_LOOKBACK_DAYS: Final = "AUREN_RECONCILE_LOOKBACK_DAYS"
+ENV_BACKFILL_DAYS: Final = "AUREN_BACKFILL_DAYS"
+ENV_OURA_SUBSCRIPTIONS_SECONDS: Final = "AUREN_OURA_SUBSCRIPTIONS_SECONDS"
 
 SECRETS_DIR: Final = "/run/auren/secrets"
 """Where the services find their Secrets: one file per value, named like its setting in lower case."""
@@ -145,6 +159,7 @@ RESERVED_ENVIRONMENT: Final[Mapping[str, str]] = {
     ENV_KAFKA_USERNAME: "The service's own user at Kafka.",
     ENV_KAFKA_PARTITIONS: "Partitions of the large topics (topics Job only).",
     ENV_KAFKA_REPLICATION: "Copies of each partition (topics Job only).",
+    ENV_KAFKA_TERRA: "Whether Terra may write into its topic by itself (topics Job only).",
     ENV_DATABASE_HOST: "Address of TimescaleDB.",
     ENV_DATABASE_PORT: "Port of TimescaleDB.",
     ENV_DATABASE_NAME: "Name of the database.",
@@ -174,5 +189,21 @@ FREE_BRIDGE_ENVIRONMENT: Final[Mapping[str, str]] = {
     ENV_PUSHES_PER_SECOND: "Pushes a second that one person's phone may send.",
     ENV_TERRA_PAYLOAD_HOSTS: "Hosts, each with a bucket behind a slash or without, that payloads which Terra only "
     "points to are downloaded from, separated by commas; Terra's own by default.",
+    ENV_OURA_API_URL: "Address of Oura's API, without a path, for a proxy or a double; Oura's own by default.",
+    ENV_OURA_TOKEN_URL: "Address where Oura gives and refreshes tokens; Oura's own by default.",
+    ENV_WHOOP_API_URL: "Address of WHOOP's API, up to the version in its paths, for a proxy or a double; WHOOP's own "
+    "by default.",
+    ENV_WHOOP_TOKEN_URL: "Address where WHOOP gives and refreshes tokens; WHOOP's own by default.",
+    ENV_RECONCILE_ROUND_SECONDS: "Seconds between two searches for people whose documents are due to be asked for; 300 "
+    "by default.",
+    ENV_RECONCILE_SECONDS: "Seconds after which a person's documents are asked for again, in case a webhook was lost; "
+    "six hours by default.",
+    ENV_POLL_SECONDS: "Seconds after which what no webhook tells is asked for again (WHOOP's cycles, Oura's heart "
+    "rates); an hour by default.",
+    ENV_RECONCILE_LOOKBACK_DAYS: "Days that such a question reaches back behind the last one, for devices send late; "
+    "3 by default.",
+    ENV_BACKFILL_DAYS: "Days of their past that are read of people who connect; 30 by default.",
+    ENV_OURA_SUBSCRIPTIONS_SECONDS: "Seconds between two looks through Oura's webhook subscriptions; six hours by "
+    "default.",
 }
 """Environment variables that the bridge alone reads and that `spec.bridge.env` may set."""

@@ -15,6 +15,7 @@ from typing import Any, Final
 import orjson
 
 from auren_operator.api import names, quantity
+from auren_operator.api.certificates import flaw_of
 
 Object = Mapping[str, Any]
 """A Kubernetes object as JSON decodes it."""
@@ -72,10 +73,14 @@ class JobSeen:
 
 @dataclass(frozen=True, slots=True)
 class SecretSeen:
-    """A Secret: which keys it has, and a hash of its data; never the data."""
+    """A Secret: which keys it has, and a hash of its data; never the data.
+
+    ``flaw`` says why it would not do as a certificate, where it has the keys of one.
+    """
 
     keys: frozenset[str]
     data_hash: str
+    flaw: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +274,11 @@ def _job(obj: Object) -> JobSeen:
 def _secret(obj: Object) -> SecretSeen:
     data = obj.get("data") or {}
     text = orjson.dumps(data, option=orjson.OPT_SORT_KEYS)
-    return SecretSeen(keys=frozenset(k for k, v in data.items() if v), data_hash=hashlib.sha256(text).hexdigest()[:16])
+    return SecretSeen(
+        keys=frozenset(k for k, v in data.items() if v),
+        data_hash=hashlib.sha256(text).hexdigest()[:16],
+        flaw=flaw_of(data),
+    )
 
 
 def _volume(obj: Object) -> VolumeSeen:

@@ -20,6 +20,7 @@ from auren_operator.api.spec import (
     StoreSpec,
     TimescaleSpec,
 )
+from auren_operator.api.terra_kafka import terra_kafka
 
 
 def parse(resource: Mapping[str, Any], release: Release) -> tuple[Stack | None, tuple[str, ...]]:
@@ -139,6 +140,8 @@ def _service(service: Mapping[str, Any], sized: SizeDefaults, box: defaults.Box)
 
 def _bridge(bridge: Mapping[str, Any], sized: SizeDefaults) -> BridgeSpec:
     asked = bridge.get("providers", {})
+    terra = asked.get("terra", {})
+    takes_terra = bridge.get("enabled", True) and terra.get("enabled", False)
     return BridgeSpec(
         public_url=bridge.get("publicURL"),
         healthkit=asked.get(providers.HEALTHKIT, {}).get("enabled", True),
@@ -150,6 +153,7 @@ def _bridge(bridge: Mapping[str, Any], sized: SizeDefaults) -> BridgeSpec:
             for name in providers.SIGNED
             if asked.get(name, {}).get("enabled", False)
         },
+        terra_kafka=terra_kafka(terra.get("kafka", {})) if takes_terra else None,
         **_service(bridge, sized, sized.bridge),
     )
 

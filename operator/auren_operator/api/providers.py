@@ -9,6 +9,7 @@ from typing import Any, Final
 from auren_operator.api import names
 from auren_operator.api.schema import Boolean, Fields, Integer, Rule, Text
 from auren_operator.api.syntax import OBJECT_NAME, matches
+from auren_operator.api.terra_kafka import TERRA_KAFKA
 
 HEALTHKIT: Final = "healthkit"
 """Apple's: a phone pushes with a token of the stack's own, so there are no credentials."""
@@ -40,13 +41,17 @@ SIGNED: Final[Mapping[str, Provider]] = {
     "terra": Provider(("signing-secret",), ("dev-id", "api-key"), names.ENV_TERRA_WINDOW_SECONDS),
 }
 
+CALLED_BACK: Final = ("oura", "whoop")
+"""Those whose OAuth sends people back to the bridge's own address; Oura also delivers to it."""
+
 
 def _has_its_secret(provider: Mapping[str, Any]) -> bool:
     return not provider.get("enabled") or "credentials" in provider
 
 
-def _oura_is_reachable(bridge: Mapping[str, Any]) -> bool:
-    return not bridge["providers"]["oura"].get("enabled") or "publicURL" in bridge
+def _is_reachable(bridge: Mapping[str, Any]) -> bool:
+    called_back = any(bridge["providers"][name].get("enabled") for name in CALLED_BACK)
+    return not called_back or "publicURL" in bridge
 
 
 _SIGNED: Final = Fields(
@@ -57,7 +62,8 @@ _SIGNED: Final = Fields(
     },
     rules=(Rule("credentials.name must name a Secret while enabled is true", _has_its_secret),),
 )
-PROVIDERS: Final = Fields(dict.fromkeys(SIGNED, _SIGNED) | {HEALTHKIT: Fields({"enabled": Boolean()})})
+_TERRA: Final = Fields({**_SIGNED.fields, "kafka": TERRA_KAFKA}, rules=_SIGNED.rules)
+PROVIDERS: Final = Fields(dict.fromkeys(SIGNED, _SIGNED) | {"terra": _TERRA, HEALTHKIT: Fields({"enabled": Boolean()})})
 
 PUBLIC_URL: Final = Text(
     512,
@@ -69,5 +75,6 @@ PUBLIC_URL: Final = Text(
     ),
 )
 NEEDS_PUBLIC_URL: Final = Rule(
-    "publicURL is needed while providers.oura is enabled: Oura is told where to deliver", _oura_is_reachable
+    "publicURL is needed while providers.oura or providers.whoop is enabled: people come back to it from the vendor",
+    _is_reachable,
 )

@@ -17,7 +17,8 @@ from auren_operator.api.providers import NEEDS_PUBLIC_URL, PROVIDERS, PUBLIC_URL
 from auren_operator.api.quantity import is_quantity, quantity
 from auren_operator.api.schema import Boolean, Entries, Fields, Integer, IntOrText, Items, Rule, Text, Transition
 from auren_operator.api.spec import Size
-from auren_operator.api.syntax import LABEL_KEY, LABEL_VALUE, OBJECT_NAME, matches
+from auren_operator.api.syntax import LABEL_KEYS, LABEL_VALUE, OBJECT_NAME, matches
+from auren_operator.api.terra_kafka import ANNOTATIONS, NEEDS_EACH_BROKER, has_each_broker
 
 NAME_SENTENCE: Final = (
     "metadata.name must have 2 to 30 characters: lower case letters, digits and '-', first a letter, last no '-'"
@@ -70,6 +71,12 @@ def _pools_fit(spec: Mapping[str, Any]) -> bool:
     size: Size = spec.get("size", defaults.SIZE)
     least = least_connections(*(_greatest_replicas(spec[name], size) for name in SERVICES))
     return int(spec["timescaledb"].get("maxConnections", defaults.MAX_CONNECTIONS)) >= least
+
+
+def _terra_reaches_each_broker(spec: Mapping[str, Any]) -> bool:
+    size: Size = spec.get("size", defaults.SIZE)
+    brokers = spec["kafka"].get("replicas") or defaults.BY_SIZE[size].kafka_replicas
+    return has_each_broker(spec["bridge"]["providers"]["terra"].get("kafka") or {}, brokers)
 
 
 def _requests_within_limits(resources: Mapping[str, Any]) -> bool:
@@ -167,10 +174,6 @@ _VARIABLE: Final = Fields(
     required=("name",),
 )
 
-_LABEL_KEYS: Final = Rule(
-    "a key must be a label's name such as team or example.com/team",
-    lambda labels: all(map(matches(LABEL_KEY), labels)),
-)
 _LABEL_VALUES: Final = Rule(
     "a value must have at most 63 letters, digits, '-', '_' and '.', and begin and end with a letter or digit",
     lambda labels: all(map(matches(LABEL_VALUE), labels.values())),
@@ -182,7 +185,7 @@ _SERVICE: Final = Fields(
         "autoscaling": _AUTOSCALING,
         "resources": _RESOURCES,
         "env": Items(_VARIABLE, most=64, key="name"),
-        "nodeSelector": Entries(Text(63), most=16, rules=(_LABEL_KEYS, _LABEL_VALUES)),
+        "nodeSelector": Entries(Text(63), most=16, rules=(LABEL_KEYS, _LABEL_VALUES)),
         "tolerations": Items(TOLERATION, most=32),
         "affinity": AFFINITY,
         "priorityClassName": Text(253, rules=(OBJECT_NAME,)),
@@ -190,7 +193,7 @@ _SERVICE: Final = Fields(
             Text(63),
             most=32,
             rules=(
-                _LABEL_KEYS,
+                LABEL_KEYS,
                 _LABEL_VALUES,
                 Rule(
                     "labels that begin with aupex.ai/ or app.kubernetes.io/ are the operator's",
@@ -198,17 +201,7 @@ _SERVICE: Final = Fields(
                 ),
             ),
         ),
-        "annotations": Entries(
-            Text(4096),
-            most=32,
-            rules=(
-                _LABEL_KEYS,
-                Rule(
-                    "annotations that begin with aupex.ai/ are the operator's",
-                    lambda annotations: not any(key.startswith(reserved.ANNOTATION_PREFIXES) for key in annotations),
-                ),
-            ),
-        ),
+        "annotations": ANNOTATIONS,
     },
     rules=(
         Rule("set replicas or autoscaling, not both", lambda service: not {"replicas", "autoscaling"} <= set(service)),
@@ -303,5 +296,6 @@ SPEC: Final = Fields(
             "of neuros, biometric and bridge, counting one pod more of each for rolling updates",
             _pools_fit,
         ),
+        Rule(NEEDS_EACH_BROKER, _terra_reaches_each_broker),
     ),
 )

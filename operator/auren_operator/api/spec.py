@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from auren_operator.api.terra_kafka import TerraKafka
+
 Size = Literal["demo", "small", "medium", "large"]
 DeletionPolicy = Literal["Retain", "Delete"]
 PullPolicy = Literal["Always", "IfNotPresent", "Never"]
@@ -40,7 +42,7 @@ class Autoscaling:
 class ServiceSpec:
     """One of our own services. ``replicas`` is the autoscaler's minimum where there is one.
 
-    ``resources`` are those of each container; the bridge has two.
+    ``resources`` are those of each container; the bridge has two, of which the collector requests less CPU.
     ``tolerations`` and ``affinity`` are the pod's, as Kubernetes spells them.
     """
 
@@ -81,11 +83,13 @@ class BridgeSpec(ServiceSpec):
     """The bridge. ``providers`` holds those of `providers.SIGNED` that are switched on.
 
     ``public_url`` is the bridge's address as vendors and browsers reach it, without a path; None where there is none.
+    ``terra_kafka`` is None unless bridge, Terra and the destination are all switched on.
     """
 
     public_url: str | None
     healthkit: bool
     providers: Mapping[str, ProviderSpec]
+    terra_kafka: TerraKafka | None
 
 
 @dataclass(frozen=True, slots=True)

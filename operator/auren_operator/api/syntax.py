@@ -22,3 +22,8 @@ OBJECT_NAME: Final = Rule(
     "must be an object's name: lower case letters, digits, '-' and '.'",
     matches(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"),
 )
+
+LABEL_KEYS: Final = Rule(
+    "a key must be a label's name such as team or example.com/team",
+    lambda labels: all(map(matches(LABEL_KEY), labels)),
+)

@@ -6,15 +6,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from auren_operator.api import names
+from auren_operator.api.defaults import lesser_cpu
 from auren_operator.api.pools import pools
 from auren_operator.api.providers import SIGNED
 from auren_operator.api.spec import Stack
 from auren_operator.components import kafka, redis, timescaledb
 from auren_operator.components import stack as whole
 from auren_operator.manifests.images import BRIDGE
+from auren_operator.manifests.meta import child_name
 from auren_operator.manifests.model import Built, Component, Facts, SecretSpec, UserSecret
 from auren_operator.manifests.network import BRIDGE_PORT, COLLECT_HEALTH_PORT, COLLECT_METRICS_PORT, METRICS_PORT
 from auren_operator.manifests.pods import Container, Probes, ask_http
@@ -40,6 +43,9 @@ SERVE_PORTS: Final = {"http": BRIDGE_PORT, "metrics": METRICS_PORT}
 COLLECT_PORTS: Final = {"health": COLLECT_HEALTH_PORT, "collect-metrics": COLLECT_METRICS_PORT}
 PORTS: Final = {**SERVE_PORTS, "collect-metrics": COLLECT_METRICS_PORT}
 
+COLLECT_CPU_DIVISOR: Final = 10
+"""Requests are what containers get when there is not enough for all: then webhooks are answered and the log waits."""
+
 COLLECT_ALIVE: Final = ask_http(LIVE, "health")
 COLLECT_PROBES: Final = Probes(
     alive=COLLECT_ALIVE,
@@ -50,9 +56,30 @@ COLLECT_PROBES: Final = Probes(
 )
 
 
+KEYRING: Final = "keyring"
+
+
+def keyring_secret(stack: Stack) -> str:
+    """Name of the Secret with the keys of people's OAuth tokens."""
+    return f"{child_name(stack, COMPONENT)}-keyring"
+
+
 def secrets(stack: Stack) -> list[SecretSpec]:
-    """Its passwords at the database and at Kafka; made also while it is switched off, as are its role and user."""
-    return [service_secret(stack, COMPONENT)]
+    """Its passwords at the database and at Kafka; made also while it is switched off, as are its role and user.
+
+    The keyring is a Secret of its own: the tokens in the database cannot be read without it, so it stays as long as
+    TimescaleDB's volume does. The passwords may be made anew at any time.
+    """
+    keyring = SecretSpec(
+        keyring_secret(stack),
+        COMPONENT.name,
+        {KEYRING: "keyring"},
+        guards_data=True,
+        guarded_volumes=timescaledb.volumes(stack),
+        at_stake="the wearables' OAuth tokens",
+        way_out="make a new keyring as docs/providers.md says, after which people connect their wearables again",
+    )
+    return [service_secret(stack, COMPONENT), keyring]
 
 
 def user_secrets(stack: Stack) -> list[UserSecret]:
@@ -71,6 +98,7 @@ def build(stack: Stack, facts: Facts) -> Built:
         | kafka.client(stack, COMPONENT)
         | timescaledb.client(stack, COMPONENT)
         | redis.client(stack)
+        | Wiring(files={"auren_oauth_keyring": (keyring_secret(stack), KEYRING)})
     )
     containers = [_serve(stack, wiring), _collect(stack, wiring)]
     volumes = [
@@ -118,7 +146,7 @@ def _collect(stack: Stack, wiring: Wiring) -> Container:
         names.ENV_METRICS_PORT: str(COLLECT_METRICS_PORT),
         **_providers(stack),
     }
-    return service_container(
+    container = service_container(
         "collect",
         BRIDGE,
         stack.bridge,
@@ -129,3 +157,4 @@ def _collect(stack: Stack, wiring: Wiring) -> Container:
         probes=COLLECT_PROBES,
         mounts=_mounts(stack),
     )
+    return replace(container, resources=lesser_cpu(stack.bridge.resources, COLLECT_CPU_DIVISOR))

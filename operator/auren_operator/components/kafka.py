@@ -3,7 +3,8 @@
 The nodes form a KRaft quorum with fixed voters, so that one whose volume was emptied rejoins under its own id; hence
 the number of nodes is fixed when the stack is created. Clients come in over SASL: services with SCRAM and rights of
 their own, `kafka-admin` with PLAIN and every right (SCRAM users live in the log itself, so somebody must be able to
-come in before there are any). Controllers know each other by PLAIN, the only mechanism that works between them.
+come in before there are any). Controllers know each other by PLAIN, the only mechanism that works between them. Terra,
+from outside, has a listener of its own (`kafka_terra`).
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from typing import Final
 
 from auren_operator.api import names
 from auren_operator.api.spec import Stack
+from auren_operator.components import kafka_terra
 from auren_operator.components.kafka_files import LOG4J, START, server_properties
+from auren_operator.components.kafka_terra import Addition
 from auren_operator.manifests.availability import disruption_budget
 from auren_operator.manifests.config import config_annotation, config_map, config_volume
 from auren_operator.manifests.images import KAFKA
 from auren_operator.manifests.meta import child_name, host
-from auren_operator.manifests.model import Built, Component, Facts, Generator, Manifest, SecretSpec
+from auren_operator.manifests.model import Built, Component, Facts, Generator, Manifest, SecretSpec, UserSecret
 from auren_operator.manifests.network import KAFKA_CONTROLLER_PORT, KAFKA_PORT, headless_service, network_policy
 from auren_operator.manifests.pods import Container, Probes, ask_tcp, from_field, pod_template, scratch
 from auren_operator.manifests.secrets import have_secrets, secret_files, secrets_annotation
@@ -58,7 +61,13 @@ def secrets(stack: Stack) -> list[SecretSpec]:
     """The cluster's id and the administrator's password: without them the data on the volumes cannot be read."""
     keys: Mapping[str, Generator] = {CLUSTER_ID: "cluster-id", ADMIN_LOGIN: "password"}
     claims = claim_names(stack, COMPONENT, GREATEST_NODES)
-    return [SecretSpec(child_name(stack, COMPONENT), COMPONENT.name, keys, guards_data=True, guarded_volumes=claims)]
+    own = SecretSpec(child_name(stack, COMPONENT), COMPONENT.name, keys, guards_data=True, guarded_volumes=claims)
+    return [own, *kafka_terra.secrets(stack, COMPONENT)]
+
+
+def user_secrets(stack: Stack) -> list[UserSecret]:
+    """The certificate with which brokers meet Terra, where they do."""
+    return kafka_terra.user_secrets(stack, COMPONENT)
 
 
 def nodes(stack: Stack, facts: Facts) -> int:
@@ -87,30 +96,32 @@ def build(stack: Stack, facts: Facts) -> Built:
     """The nodes, the names by which they find each other, and their configuration."""
     count = nodes(stack, facts)
     size = wanted_bytes(stack, COMPONENT, stack.kafka, count, facts)
-    notes = (*_count_notes(stack, count), *shrink_notes(stack.kafka, size))
-    config = _config(stack, count)
+    terra = kafka_terra.addition(stack, COMPONENT, facts, count)
+    notes = (*_count_notes(stack, count), *shrink_notes(stack.kafka, size), *terra.notes)
+    config = _config(stack, count, terra)
     around = [
         service_account(stack, COMPONENT),
         config,
         headless_service(stack, COMPONENT, PORTS),
         disruption_budget(stack, COMPONENT),
+        *terra.services,
         *network_policy(stack, COMPONENT),
     ]
     if not have_secrets(facts, [child_name(stack, COMPONENT)]):
         return Built(around, notes, withheld=("StatefulSet",))
-    return Built([*around, _nodes(stack, facts, config, count, size)], notes)
+    return Built([*around, _nodes(stack, facts, config, count, size, terra)], notes)
 
 
-def _nodes(stack: Stack, facts: Facts, config: Manifest, count: int, size: int) -> Manifest:
+def _nodes(stack: Stack, facts: Facts, config: Manifest, count: int, size: int, terra: Addition) -> Manifest:
     secret = child_name(stack, COMPONENT)
-    logins = secret_files({key: (secret, key) for key in (CLUSTER_ID, ADMIN_LOGIN)})
+    logins = secret_files({**{key: (secret, key) for key in (CLUSTER_ID, ADMIN_LOGIN)}, **terra.logins})
     template = pod_template(
         stack,
         COMPONENT,
-        [_container(stack)],
-        [config_volume(stack, COMPONENT), logins, scratch("tmp", "256Mi")],
+        [_container(stack, terra)],
+        [config_volume(stack, COMPONENT), logins, *terra.volumes, scratch("tmp", "256Mi")],
         grace_seconds=GRACE_SECONDS,
-        annotations=config_annotation(config) | secrets_annotation(facts, [secret]),
+        annotations={**config_annotation(config), **secrets_annotation(facts, [secret]), **terra.annotations},
         spread=count > 1,
     )
     remembered = {names.ANNOTATION_CREATED_REPLICAS: str(count)}
@@ -125,9 +136,9 @@ def _nodes(stack: Stack, facts: Facts, config: Manifest, count: int, size: int) 
     )
 
 
-def _config(stack: Stack, count: int) -> Manifest:
+def _config(stack: Stack, count: int, terra: Addition) -> Manifest:
     shared = server_properties(stack.kafka, child_name(stack, COMPONENT), host(stack, COMPONENT), count)
-    files = {"server.properties": shared, "log4j2.properties": LOG4J, "start.sh": START}
+    files = {"server.properties": shared, "log4j2.properties": LOG4J, "start.sh": START, **terra.files}
     return config_map(stack, COMPONENT, files)
 
 
@@ -136,7 +147,7 @@ def _count_notes(stack: Stack, count: int) -> tuple[str, ...]:
     return () if count == asked else (f"nodes stay {count} (asked for {asked}): their number is fixed at creation",)
 
 
-def _container(stack: Stack) -> Container:
+def _container(stack: Stack, terra: Addition) -> Container:
     limit = stack.kafka.resources.memory_limit_bytes
     heap = limit // 2 >> 20
     machine = SMALL_JVM if limit <= SMALL_BYTES else LARGE_JVM
@@ -145,7 +156,7 @@ def _container(stack: Stack) -> Container:
         image=KAFKA,
         resources=stack.kafka.resources,
         probes=PROBES,
-        ports=PORTS,
+        ports={**PORTS, **terra.ports},
         env={
             "POD_NAME": from_field("metadata.name"),
             "DOMAIN": host(stack, COMPONENT),
@@ -155,7 +166,7 @@ def _container(stack: Stack) -> Container:
             "EXTRA_ARGS": "-name kafkaServer",  # the official script would add a log of garbage collections
             "LOG_DIR": "/tmp/logs",
         },
-        mounts={"config": "/etc/auren", **SECRETS_MOUNT},
+        mounts={"config": "/etc/auren", **SECRETS_MOUNT, **terra.mounts},
         writable={"data": KAFKA.data_path or "", "tmp": "/tmp"},
     )
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from auren_operator.api.certificates import CERTIFICATE, KEY
 from auren_operator.api.names import SECRETS_DIR
 from auren_operator.api.spec import KafkaSpec
+from auren_operator.components.kafka_terra import ADDRESSES, PROPERTIES, TLS_DIR
 from auren_operator.manifests.network import KAFKA_CONTROLLER_PORT, KAFKA_PORT
 
 START: Final = f"""\
@@ -14,10 +16,15 @@ START: Final = f"""\
 set -eu
 node=${{POD_NAME##*-}}
 config=/tmp/server.properties
+addresses=CLIENT://$POD_NAME.$DOMAIN:{KAFKA_PORT}
 {{
   cat /etc/auren/server.properties
   echo "node.id=$node"
-  echo "advertised.listeners=CLIENT://$POD_NAME.$DOMAIN:{KAFKA_PORT}"
+  if [ -s {TLS_DIR}/{KEY} ] && [ -s {TLS_DIR}/{CERTIFICATE} ]; then
+    cat /etc/auren/{PROPERTIES}
+    addresses=$addresses,TERRA://$(sed -n "$((node + 1))p" /etc/auren/{ADDRESSES})
+  fi
+  echo "advertised.listeners=$addresses"
 }} >"$config"
 if [ ! -f /var/lib/kafka/data/meta.properties ]; then
   echo "formatting the empty volume of node $node"

@@ -48,15 +48,19 @@ SHARED_MEMORY_SHARE: Final = 8
 
 def secrets(stack: Stack) -> list[SecretSpec]:
     """The administrator's password, without which nobody can make the roles for data that exists."""
-    claims = claim_names(stack, COMPONENT, 1)
-    name = child_name(stack, COMPONENT)
+    name, claims = child_name(stack, COMPONENT), volumes(stack)
     return [SecretSpec(name, COMPONENT.name, {LOGIN: "password"}, guards_data=True, guarded_volumes=claims)]
+
+
+def volumes(stack: Stack) -> tuple[str, ...]:
+    """The claims with all that is in the database."""
+    return claim_names(stack, COMPONENT, 1)
 
 
 def claims(stack: Stack, facts: Facts) -> dict[str, int]:
     """Claim → bytes that it should request."""
     size = wanted_bytes(stack, COMPONENT, stack.timescaledb, 1, facts)
-    return dict.fromkeys(claim_names(stack, COMPONENT, 1), size)
+    return dict.fromkeys(volumes(stack), size)
 
 
 def build(stack: Stack, facts: Facts) -> Built:

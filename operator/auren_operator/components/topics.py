@@ -26,6 +26,7 @@ def build(stack: Stack, facts: Facts) -> Built:
     env = {
         names.ENV_KAFKA_PARTITIONS: str(stack.kafka.partitions),
         names.ENV_KAFKA_REPLICATION: str(kafka.replication(stack, facts)),
+        names.ENV_KAFKA_TERRA: str(stack.bridge.terra_kafka is not None).lower(),
     }
     users = {f"auren_kafka_user_password_{role(one)}": (child_name(stack, one), KAFKA_LOGIN) for one in CLIENTS}
     wiring = kafka.admin(stack) | Wiring(env, users)

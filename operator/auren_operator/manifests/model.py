@@ -11,7 +11,7 @@ type_of_workload = Literal["StatefulSet", "Deployment", "Job"]
 Manifest = dict[str, Any]
 """One Kubernetes object as plain data, just as ``kubectl apply`` would take it."""
 
-Generator = Literal["password", "cluster-id", "key", "signing-key", "jwks"]
+Generator = Literal["password", "cluster-id", "key", "keyring", "signing-key", "jwks"]
 """How a value of a generated Secret comes into being (see `manifests.secrets.generate`)."""
 
 
@@ -35,7 +35,8 @@ class SecretSpec:
 
     ``keys`` maps each required key to its generator; a Secret that lacks one counts as missing. With
     ``guards_data`` the data of a store cannot be read without it: it is never generated anew while a volume exists,
-    and it outlives the stack under ``deletionPolicy: Retain``.
+    and it outlives the stack under ``deletionPolicy: Retain``. ``at_stake`` says what cannot be read then, ``way_out``
+    what a person who has no copy of it may do.
     """
 
     name: str
@@ -43,19 +44,23 @@ class SecretSpec:
     keys: Mapping[str, Generator]
     guards_data: bool = False
     guarded_volumes: tuple[str, ...] = ()
+    at_stake: str = "the data"
+    way_out: str = "delete the volume to start empty"
 
 
 @dataclass(frozen=True, slots=True)
 class UserSecret:
     """A Secret that a person makes and the spec names; the operator only looks whether it is there, with its ``keys``.
 
-    While it is not, ``purpose`` is off and everything else of the component runs.
+    While it is not, ``purpose`` is off and everything else of the component runs. A build depends on one that
+    ``is_certificate``, by `Facts.certificates`: the keys of others are read by whoever mounts them, as they come.
     """
 
     name: str
     component: str
     purpose: str
     keys: tuple[str, ...]
+    is_certificate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +82,14 @@ class Facts:
 
     ``secrets``: name → hash of the data, for Secrets that exist and are complete. ``volumes``: claim name → Volume,
     for claims that exist and are not being deleted. ``replicas``: name of a StatefulSet that exists → its
-    ``spec.replicas`` when it was created (annotation ``aupex.ai/created-replicas``).
+    ``spec.replicas`` when it was created (annotation ``aupex.ai/created-replicas``). ``certificates``: name → hash of
+    the data, of the people's Secrets that will do as what the spec names them for.
     """
 
     secrets: Mapping[str, str] = field(default_factory=dict)
     volumes: Mapping[str, Volume] = field(default_factory=dict)
     replicas: Mapping[str, int] = field(default_factory=dict)
+    certificates: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ DNS: Final = "dns"
 DNS_PORT: Final = 53
 KAFKA_PORT: Final = 9092
 KAFKA_CONTROLLER_PORT: Final = 9093
+KAFKA_TERRA_PORT: Final = 9094
 TIMESCALEDB_PORT: Final = 5432
 REDIS_PORT: Final = 6379
 CHROMADB_PORT: Final = 8000
@@ -41,12 +42,16 @@ STORES: Final = ("kafka", "timescaledb", "redis", "chromadb")
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """``source`` may open connections to ``port`` of ``target``; both are components' names or the words above."""
+    """``source`` may open connections to ``port`` of ``target``; both are components' names or the words above.
+
+    One that is ``for_terra`` is allowed only in stacks that have Terra's Kafka destination.
+    """
 
     source: str
     target: str
     port: int
     why: str
+    for_terra: bool = False
 
 
 FLOWS: Final = (
@@ -56,6 +61,7 @@ FLOWS: Final = (
     Flow("topics", "kafka", KAFKA_PORT, "makes topics, users and access lists"),
     Flow("kafka", "kafka", KAFKA_PORT, "brokers copy partitions from each other"),
     Flow("kafka", "kafka", KAFKA_CONTROLLER_PORT, "the quorum of controllers"),
+    Flow(ANYONE, "kafka", KAFKA_TERRA_PORT, "Terra, where `terra.kafka` is enabled: TLS, a password", for_terra=True),
     Flow("kafka", DNS, DNS_PORT, "brokers find each other by name"),
     Flow("neuros-advanced", "timescaledb", TIMESCALEDB_PORT, "latest values, its own memory"),
     Flow("biometric-production", "timescaledb", TIMESCALEDB_PORT, "writes and reads measurements"),
@@ -73,6 +79,11 @@ FLOWS: Final = (
     Flow(ANY_POD, "biometric-bridge", METRICS_PORT, "Prometheus"),
     Flow(ANY_POD, "biometric-bridge", COLLECT_METRICS_PORT, "Prometheus, of the collector"),
 )
+
+
+def flows(stack: Stack) -> list[Flow]:
+    """Those that a stack allows."""
+    return [flow for flow in FLOWS if not flow.for_terra or stack.bridge.terra_kafka]
 
 
 def markdown() -> str:
@@ -126,11 +137,12 @@ def network_policy(stack: Stack, component: Component) -> list[Manifest]:
         "podSelector": {"matchLabels": selector(stack, component)},
         "policyTypes": ["Ingress", "Egress"] if is_store else ["Ingress"],
     }
-    if ingress := _rules(stack, "from", [(flow.port, flow.source) for flow in FLOWS if flow.target == component.name]):
+    allowed = flows(stack)
+    comes_in = [(flow.port, flow.source) for flow in allowed if flow.target == component.name]
+    goes_out = [(flow.port, flow.target) for flow in allowed if flow.source == component.name]
+    if ingress := _rules(stack, "from", comes_in):
         spec["ingress"] = ingress
-    if is_store and (
-        egress := _rules(stack, "to", [(flow.port, flow.target) for flow in FLOWS if flow.source == component.name])
-    ):
+    if is_store and (egress := _rules(stack, "to", goes_out)):
         spec["egress"] = egress
     return [manifest(stack, component, "NetworkPolicy", {"spec": spec}, api_version="networking.k8s.io/v1")]
 

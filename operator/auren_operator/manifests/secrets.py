@@ -66,7 +66,12 @@ def _key() -> str:
     return randomness.token_hex(KEY_BYTES)
 
 
-_RANDOM: Final = {"password": _password, "cluster-id": _cluster_id, "key": _key}
+def _keyring() -> str:
+    """One key for people's OAuth tokens, as the bridge reads it: ``id:hex``. People add lines to change it."""
+    return f"1:{_key()}\n"
+
+
+_RANDOM: Final = {"password": _password, "cluster-id": _cluster_id, "key": _key, "keyring": _keyring}
 
 
 def _pem(key: ec.EllipticCurvePrivateKey) -> str:

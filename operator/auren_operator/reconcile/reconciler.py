@@ -36,7 +36,7 @@ from auren_operator.reconcile.queue import WorkQueue
 from auren_operator.reconcile.report import Reporter, observe
 from auren_operator.reconcile.secrets import Secrets, frame
 from auren_operator.reconcile.upkeep import JobRetries, Upkeep, claims, leftovers, stuck_pods
-from auren_operator.reconcile.user_secrets import LOOK_SECONDS, UserSecrets
+from auren_operator.reconcile.user_secrets import LOOK_SECONDS, UserSecrets, certificates_of
 from auren_operator.status.rows import Trouble
 
 log = logging.getLogger(__name__)
@@ -69,6 +69,7 @@ class Plan:
     generation: int
     stack: Stack
     secrets: list[SecretSpec]
+    certificates: Mapping[str, str] = field(default_factory=dict)
     facts: Facts | None = None
     desired: Desired | None = None
 
@@ -166,8 +167,11 @@ class Reconciler:
             return True
         memory, plan = self._memory(key, seen), self._plans[key]
         now = Round(key, stack, memory, Outcome(memory.untold))
+        asked = components.user_secrets(stack)
+        looks = await self._user_secrets.look(stack, (secret for secret in asked if secret.is_certificate))
+        plan.certificates = certificates_of(asked, looks)
         desired = self._look(now, plan) if stack.paused else await self._work(now, plan)
-        lacking = await self._user_secrets.lacking(stack)
+        lacking = await self._user_secrets.lacking(stack, asked, looks)
         now.look_again_in(LOOK_SECONDS if lacking else None)
         children = self._view.children(key)
         found = observe(stack, desired, children, now.outcome.troubles, now.waiting, now.held, now.notes, lacking)
@@ -250,7 +254,7 @@ class Reconciler:
             metrics.forget_stack(*key)
 
     def _build(self, key: StackKey, plan: Plan) -> Desired:
-        facts = facts_of(plan.secrets, self._view.children(key))
+        facts = facts_of(plan.secrets, self._view.children(key), plan.certificates)
         if plan.desired is None or plan.facts != facts:
             plan.desired, plan.facts = build_all(plan.stack, facts), facts
         for part in plan.desired.parts.values():

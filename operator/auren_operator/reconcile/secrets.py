@@ -54,8 +54,8 @@ def keys_are_lost(spec: SecretSpec, children: Mapping[ChildKey, Seen]) -> str:
 
 def _lost(spec: SecretSpec, volumes: list[str]) -> str:
     return (
-        f"Secret {spec.name} is missing or lacks {', '.join(sorted(spec.keys))}, and volume {', '.join(volumes)} "
-        "cannot be used without it: restore the Secret from a backup, or delete the volume to start empty"
+        f"Secret {spec.name} is missing or lacks {', '.join(sorted(spec.keys))}, and {spec.at_stake} on volume "
+        f"{', '.join(volumes)} cannot be read without it: restore the Secret from a backup, or {spec.way_out}"
     )
 
 

@@ -14,6 +14,7 @@ from auren.biometric.store import Position, Readings
 from auren.events import METRICS, USER_ID_PATTERN
 from auren.http import ProblemError, authenticated
 from auren.latest import LatestValue, LatestValues
+from auren.openapi import problem
 
 DEFAULT_RANGE: Final = timedelta(hours=24)
 DEFAULT_LIMIT: Final = 1000
@@ -72,10 +73,10 @@ def router(verifier: Verifier, readings: Readings, latest: LatestValues) -> APIR
     routes = APIRouter()
     caller = authenticated(verifier, SCOPE_READ_BIOMETRICS)
 
-    @routes.get("/readings/{user}/{metric}")
+    @routes.get("/readings/{user}/{metric}", responses=problem(404, "there is no such metric", "unknown-metric"))
     async def get_readings(
         user: User,
-        metric: str,
+        metric: Annotated[str, Path(examples=["heart_rate"])],
         _caller: Annotated[Principal, Depends(caller)],
         start: Annotated[Moment | None, Query(alias="from", description="first moment, default a day ago")] = None,
         end: Annotated[Moment | None, Query(alias="to", description="up to this moment, default now")] = None,

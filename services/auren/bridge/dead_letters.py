@@ -93,7 +93,7 @@ def letter(record: Record) -> Letter | None:
         died_at=datetime.fromtimestamp(record.timestamp / 1000, UTC),
         key=record.key,
         body=record.value or b"",
-        headers=list(record.headers),
+        headers=[(name, value or b"") for name, value in record.headers],
     )
 
 
@@ -111,7 +111,7 @@ def marked(record: Record) -> set[Place]:
     """The letters that a record marks as replayed: none unless it is a mark."""
     if not _is_mark(record):
         return set()
-    words = dict(record.headers)[REPLAYED].decode("ascii", "replace").split()
+    words = (dict(record.headers)[REPLAYED] or b"").decode("ascii", "replace").split()
     found = set()
     for word in words:
         try:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import re
+import secrets
 import time
-import uuid
 import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -83,6 +84,7 @@ class Intake:
         self._accepted = metrics.answers.labels(webhook.provider, str(webhook.accepted))
         self._bytes = metrics.bytes.labels(webhook.provider)
         self._seconds = metrics.seconds.labels(webhook.provider)
+        self._allow = "GET, POST" if webhook.wire.challenge else "POST"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -107,7 +109,7 @@ class Intake:
         if scope["method"] == "GET" and (answer := self._webhook.challenge(scope["query_string"])) is not None:
             return 200, answer
         if scope["method"] != "POST":
-            raise ProblemError(405, "method", "only POST is allowed here", headers={"Allow": "POST"})
+            raise ProblemError(405, "method", "this method is not allowed here", headers={"Allow": self._allow})
         self._buckets.spend(self._webhook.provider, scope["client"][0] if scope.get("client") else "")
         delivery = await self._take(dict(scope["headers"]), receive)
         self._accepted.inc()
@@ -119,14 +121,14 @@ class Intake:
         claim = self._webhook.admit(headers)
         if claim.user_id:
             self._buckets.spend("user", claim.user_id)
-        content_type, encoding = _content(headers)
+        content_type, encoding = _content(headers.get(b"content-type", b""), headers.get(b"content-encoding", b""))
         # Without Kafka nothing can be accepted, so nothing is read either: memory stays flat.
         self._log.require()
         with self._admission.ticket() as ticket:
             body = await _read(headers, receive, ticket, self._webhook.max_body_bytes)
             await _check(claim, body, encoding, self._webhook.max_body_bytes)
             delivery = Delivery(
-                id=str(uuid.uuid4()),
+                id=secrets.token_hex(16),
                 provider=self._webhook.provider,
                 received_at=datetime.now(UTC),
                 body=body,
@@ -155,15 +157,16 @@ class Intake:
             raise TooLargeError from error
 
 
-def _content(headers: dict[bytes, bytes]) -> tuple[str, str]:
-    """(content type, content encoding). Raises 415 for any other than JSON, plain or gzip."""
-    content_type = headers.get(b"content-type", b"").decode("latin-1").split(";")[0].strip().lower()
-    encoding = headers.get(b"content-encoding", b"").decode("latin-1").strip().lower()
-    if content_type != "application/json":
+@lru_cache(maxsize=64)
+def _content(content_type: bytes, content_encoding: bytes) -> tuple[str, str]:
+    """(content type, content encoding) of these headers. Raises 415 for any other than JSON, plain or gzip."""
+    kind = content_type.decode("latin-1").split(";")[0].strip().lower()
+    encoding = content_encoding.decode("latin-1").strip().lower()
+    if kind != "application/json":
         raise ProblemError(415, "content-type", "the content type is not supported", "send application/json")
     if encoding not in {"", "identity", "gzip"}:
         raise ProblemError(415, "content-encoding", "the content encoding is not supported", "send plain or gzip")
-    return content_type, encoding if encoding == "gzip" else ""
+    return kind, encoding if encoding == "gzip" else ""
 
 
 async def _read(headers: dict[bytes, bytes], receive: Receive, ticket: Ticket, limit: int) -> bytes:

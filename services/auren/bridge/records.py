@@ -56,8 +56,8 @@ def _replayed_from(record: Record) -> datetime:
 def parked_headers(record: Record) -> Headers:
     """The headers under which `events.delivery` reads a record, one that can be read, again later."""
     if record.topic != TERRA.name:
-        return [(name, bytes(content)) for name, content in record.headers]
-    replayed = [(name, bytes(content)) for name, content in record.headers if name == REPLAYED_FROM]
+        return [(name, bytes(content or b"")) for name, content in record.headers]
+    replayed = [(name, bytes(content or b"")) for name, content in record.headers if name == REPLAYED_FROM]
     return [*read(record).headers(), *replayed, (FROM_TOPIC, record.topic.encode())]
 
 

@@ -15,6 +15,7 @@ from auren.bridge.settings import BridgeSettings
 from auren.bridge.vendors.breaker import Breakers
 from auren.bridge.webhooks import Webhook
 from auren.bridge.webhooks.healthkit import HealthKitWebhook
+from auren.bridge.webhooks.openapi import describe
 from auren.bridge.webhooks.oura import OuraWebhook
 from auren.bridge.webhooks.signed import SignedWebhook
 from auren.bridge.webhooks.terra import TerraWebhook
@@ -82,4 +83,5 @@ async def serve_webhooks() -> None:
     breakers.watch("kafka", lambda: log.link.state)
     breakers.watch("database", lambda: database.link.state)
     app = create_app("bridge", settings, health, metrics, parts=(database, revocations, log))
+    describe(app, webhooks)
     await serve(Front(intakes, app), settings, health, metrics)

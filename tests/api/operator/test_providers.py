@@ -14,13 +14,14 @@ from tests.api.controlplane import ControlPlane
 from tests.api.operator_process import Operator
 from tests.api.places import REPOSITORY
 from tests.api.stacks import install, ready, row, says, stack, told
-from tests.unit.operator.provider_cases import EVERY_PROVIDER
+from tests.unit.operator.provider_cases import EVERY_PROVIDER, broker, terra
 
 BRIDGE: Final = "biometric-bridge"
 NAME: Final = "whoop-credentials"
 KEYS: Final = ("client-id", "client-secret")
 PROVIDERS: Final = {"whoop": {"enabled": True, "credentials": {"name": NAME}}}
-SPEC: Final = {"size": "demo", "bridge": {"providers": PROVIDERS}}
+URL: Final = "https://bridge.example.com"
+SPEC: Final = {"size": "demo", "bridge": {"publicURL": URL, "providers": PROVIDERS}}
 
 
 def secret(namespace: str, keys: Iterable[str] = KEYS, *, labelled: bool = False) -> Object:
@@ -141,6 +142,7 @@ async def test_every_provider_at_once_comes_up_and_tells_each_secret(
     shown = await install(cluster, namespace, spec=spec)
     missed = ["oura-credentials", "whoop-credentials", "terra.credentials"]
     assert row(shown, BRIDGE)["waitingFor"] == [f"Secret {name}" for name in missed]
+    assert row(shown, "kafka")["waitingFor"] == ["Secret terra-kafka-tls"]
     variables = {
         container["name"]: {variable["name"] for variable in container["env"]}
         for container in (await pod_template(cluster, namespace))["spec"]["containers"]
@@ -152,10 +154,15 @@ async def test_bad_providers_are_refused_in_a_sentence(cluster: Cluster, crd: No
     oura: dict[str, Any] = {"providers": {"oura": {"enabled": True, "credentials": {"name": "o"}}}}
     for bridge, sentence in (
         ({"providers": {"terra": {"enabled": True}}}, "credentials.name must name a Secret"),
-        (oura, "publicURL is needed while providers.oura is enabled"),
+        (oura, "publicURL is needed while providers.oura or providers.whoop is enabled"),
         ({**oura, "publicURL": "http://bridge.example.com"}, "must be an https address without a path"),
         ({"replicas": 1, "autoscaling": {"maxReplicas": 2}}, "set replicas or autoscaling, not both"),
-        ({"providers": {"fitbit": {"enabled": True}, "whoop": {"enabled": True}}}, "credentials.name"),
+        ({"providers": PROVIDERS}, "publicURL is needed"),
+        (
+            terra(brokers=[broker(1)])["bridge"],
+            "brokers must name each broker, from 0 to one less than Kafka's replicas",
+        ),
+        ({"providers": {"fitbit": {"enabled": True}, "terra": {"enabled": True}}}, "credentials.name"),
     ):
         with pytest.raises(RefusedError, match=sentence):
             await cluster.create(stack(namespace, spec={"size": "demo", "bridge": bridge}))

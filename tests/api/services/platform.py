@@ -170,7 +170,7 @@ class Platform:
                     "AUREN_METRICS_PORT": str(metrics_port),
                     "AUREN_AUTH_ISSUER": ISSUER,
                     "AUREN_AUTH_AUDIENCE": AUDIENCE,
-                    "AUREN_SECRETS_DIR": str(self._secrets(name, user, jwks_file)),
+                    "AUREN_SECRETS_DIR": str(self.secrets_of(name, user, jwks_file)),
                     "AUREN_KAFKA_BOOTSTRAP": self.kafka.bootstrap,
                     "AUREN_KAFKA_USERNAME": user,
                     "AUREN_DATABASE_HOST": self.postgres.host,
@@ -197,7 +197,8 @@ class Platform:
             if "collect" in service.server.command:
                 service.server.stop()
 
-    def _secrets(self, name: str, user: str, jwks_file: bool) -> Path:
+    def secrets_of(self, name: str, user: str, jwks_file: bool = True) -> Path:
+        """A new folder with the files that a service of this user mounts."""
         folder = self.servers.folder / f"{name}-secrets"
         folder.mkdir(mode=0o700)
         files = {

@@ -40,7 +40,9 @@ class Bench:
     kafka: stores.Kafka
     passwords: dict[str, str] = field(default_factory=lambda: {a.user: secrets.token_urlsafe(16) for a in ACCESS})
 
-    def settings(self, *, partitions: int = 3, wait_seconds: float = 60) -> kafka_admin.TopicSettings:
+    def settings(
+        self, *, partitions: int = 3, wait_seconds: float = 60, terra: bool = False
+    ) -> kafka_admin.TopicSettings:
         """The Job's settings."""
         users = {f"kafka_user_password_{u.replace('-', '_')}": SecretStr(p) for u, p in self.passwords.items()}
         return kafka_admin.TopicSettings.model_validate(
@@ -51,6 +53,7 @@ class Bench:
                 "kafka_password": SecretStr(self.kafka.admin_password),
                 "kafka_partitions": partitions,
                 "kafka_wait_seconds": wait_seconds,
+                "kafka_terra": terra,
                 **users,
             }
         )
@@ -145,6 +148,34 @@ def test_only_what_the_table_grants_is_granted(bench: Bench) -> None:
     kafka_admin.run(bench.settings())
     wanted = {binding for access in ACCESS for binding in kafka_admin.rights(access)}
     assert rights(bench) == wanted | {somebodys}
+
+
+def of_terra(bench: Bench) -> set[tuple[str, AclOperation]]:
+    """(topic, operation) of all that Terra may do."""
+    return {(acl.name, acl.operation) for acl in rights(bench) if acl.principal == "User:terra"}
+
+
+def test_terra_may_write_to_its_topic_while_it_is_on_and_nothing_once_it_is_off(bench: Bench) -> None:
+    kafka_admin.run(bench.settings(terra=True))
+    may = {("terra-biometric-events", AclOperation.WRITE), ("terra-biometric-events", AclOperation.DESCRIBE)}
+    assert of_terra(bench) == may
+    too_much = AclBinding(
+        ResourceType.TOPIC,
+        EVENTS.name,
+        ResourcePatternType.LITERAL,
+        "User:terra",
+        "*",
+        AclOperation.WRITE,
+        AclPermissionType.ALLOW,
+    )
+    for future in bench.admin.create_acls([too_much]).values():
+        future.result(10)
+    kafka_admin.run(bench.settings(terra=True))
+    assert of_terra(bench) == may
+    kafka_admin.run(bench.settings())
+    assert of_terra(bench) == set()
+    users = bench.admin.describe_user_scram_credentials().result(10)
+    assert set(users) == {access.user for access in ACCESS}, "Terra's password is not among the services'"
 
 
 @pytest.mark.parametrize("access", ACCESS, ids=lambda access: access.user)

@@ -8,7 +8,7 @@ from typing import Any, Final
 from auren_operator.api.parse import parse
 from auren_operator.api.release import release_from
 from auren_operator.api.spec import Stack
-from auren_operator.components import MODULES, desired_claims, kafka
+from auren_operator.components import MODULES, desired_claims, kafka, user_secrets
 from auren_operator.manifests.meta import child_name
 from auren_operator.manifests.model import Built, Facts, Manifest, SecretSpec, Volume
 
@@ -31,10 +31,11 @@ def secrets_of(stack: Stack) -> list[SecretSpec]:
 
 
 def settled(stack: Stack) -> Facts:
-    """The facts of a stack that has come up: every Secret, every volume."""
+    """The facts of a stack that has come up: every Secret, people's certificates too, and every volume."""
     secrets = {secret.name: f"hash of {secret.name}" for secret in secrets_of(stack)}
     volumes = {name: Volume(f"uid of {name}", size) for name, size in desired_claims(stack, Facts()).items()}
-    return Facts(secrets, volumes, {child_name(stack, kafka.COMPONENT): stack.kafka.replicas})
+    certificates = {secret.name: f"hash of {secret.name}" for secret in user_secrets(stack) if secret.is_certificate}
+    return Facts(secrets, volumes, {child_name(stack, kafka.COMPONENT): stack.kafka.replicas}, certificates)
 
 
 def build(stack: Stack, component: str, facts: Facts | None = None) -> Built:

@@ -39,6 +39,11 @@ OPERATOR_CPU = 2 * quantity("25m")
 
 LONGEST_NAME = "a-stack-of-thirty-characters-x"
 
+TERRA_KAFKA = {
+    "tls": st.just({"name": "mine"}),
+    "brokers": st.just([{"broker": number, "host": f"kafka-{number}"} for number in range(3)]),
+}
+
 service = st.fixed_dictionaries(
     {},
     optional={
@@ -59,7 +64,13 @@ providers = st.fixed_dictionaries(
             {"enabled": st.booleans(), "credentials": st.just({"name": "mine"})},
             optional={"windowSeconds": st.integers(1, 86400)},
         )
-        for name in ("oura", "whoop", "terra")
+        for name in ("oura", "whoop")
+    }
+    | {
+        "terra": st.fixed_dictionaries(
+            {"enabled": st.booleans(), "credentials": st.just({"name": "mine"})},
+            optional={"kafka": st.fixed_dictionaries({"enabled": st.booleans(), **TERRA_KAFKA})},
+        ),
     }
     | {"healthkit": st.fixed_dictionaries({"enabled": st.booleans()})},
 )
@@ -127,7 +138,9 @@ def test_pods_and_claims_carry_the_labels_that_select_them(stack: Any) -> None:
             assert claim["metadata"]["labels"] == workload["metadata"]["labels"]
     for kind in ("Service", "PodDisruptionBudget"):
         for manifest in of_kind(manifests, kind):
-            selector = manifest["spec"]["selector"]
+            selector = dict(manifest["spec"]["selector"])
+            if pod := selector.pop("statefulset.kubernetes.io/pod-name", ""):
+                assert pod.rpartition("-")[0] == f"{stack.name}-kafka"
             assert selector.get("matchLabels", selector) == {
                 key: manifest["metadata"]["labels"][key] for key in (names.LABEL_STACK, names.LABEL_COMPONENT)
             }

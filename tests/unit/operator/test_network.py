@@ -8,12 +8,13 @@ import pytest
 
 from auren_operator.components import MODULES
 from auren_operator.manifests.meta import labels
-from auren_operator.manifests.network import ANY_POD, ANYONE, DNS, DNS_PORT, FLOWS, STORES, markdown
+from auren_operator.manifests.network import ANY_POD, ANYONE, DNS, DNS_PORT, FLOWS, STORES, flows, markdown
 from tests.unit.operator.built import SIZES, a_stack, build, containers, everything, of_kind
 from tests.unit.operator.network import End, allowed
+from tests.unit.operator.provider_cases import EVERY_PROVIDER
 
 COMPONENTS = {module.COMPONENT.name: module.COMPONENT for module in MODULES if module.COMPONENT.workload}
-STACK = a_stack({"size": "large"})
+STACK = a_stack({"size": "large", "bridge": EVERY_PROVIDER})
 MANIFESTS = everything(STACK)
 POLICIES = of_kind(MANIFESTS, "NetworkPolicy")
 PODS = {name: End(STACK.namespace, labels(STACK, component)) for name, component in COMPONENTS.items()}
@@ -37,7 +38,8 @@ def listed(source: str, target: str, port: int) -> bool:
 def test_components_reach_each_other_only_as_the_table_says(source: str, target: str) -> None:
     for port in PORTS:
         got = allowed(POLICIES, PODS[source], PODS[target], port)
-        wanted = listed(source, target, port) and (source not in STORES or (source, target) == ("kafka", "kafka"))
+        by_name = any((flow.source, flow.target, flow.port) == (source, target, port) for flow in FLOWS)
+        wanted = by_name if source in STORES else listed(source, target, port)
         assert got == wanted, f"{source} → {target}:{port}"
 
 
@@ -67,6 +69,14 @@ def test_a_store_reaches_nobody_but_the_name_service(source: str, target: End) -
         assert allowed(POLICIES, PODS[source], target, port) == (source not in STORES)
     asks_names = any(flow.source == source and flow.target == DNS for flow in FLOWS) or source not in STORES
     assert allowed(POLICIES, PODS[source], target, DNS_PORT, "UDP") == asks_names
+
+
+def test_what_is_for_terra_is_closed_in_a_stack_without_its_destination() -> None:
+    policies = of_kind(everything(a_stack({"size": "large"})), "NetworkPolicy")
+    (terra,) = (flow for flow in FLOWS if flow.for_terra)
+    assert not allowed(policies, OUTSIDE, PODS[terra.target], terra.port)
+    assert allowed(POLICIES, OUTSIDE, PODS[terra.target], terra.port)
+    assert [flow for flow in flows(a_stack({})) if flow.for_terra] == []
 
 
 def test_the_table_names_existing_components_and_ports() -> None:

@@ -22,7 +22,10 @@ from tests.unit.operator.test_crd import SPEC_SCHEMA
 
 BRIDGE = "biometric-bridge"
 BOTH = ("serve", "collect")
-WHOOP = {"providers": {"whoop": {"enabled": True, "credentials": {"name": "whoop-credentials"}}}}
+WHOOP: dict[str, Any] = {
+    "publicURL": "https://bridge.example.com",
+    "providers": {"whoop": {"enabled": True, "credentials": {"name": "whoop-credentials"}}},
+}
 
 
 def deployment(bridge: dict[str, Any]) -> Manifest:
@@ -86,6 +89,9 @@ def test_no_fact_about_a_secret_of_a_person_s_is_on_the_pods_so_that_another_one
 def test_the_keys_that_a_secret_must_have() -> None:
     found = user_secrets(a_stack({"bridge": dict(EVERY_PROVIDER, enabled=True)}))
     assert found == [
+        UserSecret(
+            "terra-kafka-tls", "kafka", "Terra's Kafka destination", ("tls.crt", "tls.key"), is_certificate=True
+        ),
         UserSecret("oura-credentials", BRIDGE, "provider oura", ("client-id", "client-secret")),
         UserSecret("whoop-credentials", BRIDGE, "provider whoop", ("client-id", "client-secret")),
         UserSecret("terra.credentials", BRIDGE, "provider terra", ("signing-secret",)),
@@ -147,7 +153,8 @@ def test_what_a_person_may_set_of_the_bridge_is_known_to_it() -> None:
     assert names.FREE_BRIDGE_ENVIRONMENT.keys().isdisjoint(names.RESERVED_ENVIRONMENT)
 
 
-def test_the_sample_for_many_people_shows_a_provider() -> None:
+def test_the_sample_for_many_people_shows_the_providers() -> None:
     sample = Path(__file__).resolve().parents[3] / "manifests/samples/production.yaml"
     spec = yaml.safe_load(sample.read_text())["spec"]
-    assert [secret.name for secret in user_secrets(a_stack(spec))] == ["oura-credentials", "whoop-credentials"]
+    shown = ["terra-kafka-tls", "oura-credentials", "whoop-credentials", "terra-credentials"]
+    assert [secret.name for secret in user_secrets(a_stack(spec))] == shown

@@ -67,4 +67,5 @@ def test_the_secrets_that_guard_data_name_the_volumes_that_they_guard() -> None:
     assert guards == {
         "demo-kafka": ("data-demo-kafka-0", "data-demo-kafka-1", "data-demo-kafka-2"),
         "demo-timescaledb": ("data-demo-timescaledb-0",),
+        "demo-biometric-bridge-keyring": ("data-demo-timescaledb-0",),
     }

@@ -68,7 +68,7 @@ class Log:
     async def send(self, topic: Topic, value: bytes, key: bytes | None, headers: Headers) -> None:
         assert topic.name.endswith(".dlq")
         self.bodies.append(value)
-        self.dead.append({name: content.decode() for name, content in headers} | {"topic": topic.name})
+        self.dead.append({name: content.decode(errors="replace") for name, content in headers} | {"topic": topic.name})
 
     def events(self) -> list[Event]:
         """Everything on biometric-events."""

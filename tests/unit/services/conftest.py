@@ -1,4 +1,7 @@
-"""Settings of the properties: no time limits, for a busy machine breaks no promise. Logs are each test's own."""
+"""Settings of the properties: no time limits, for a busy machine breaks no promise. Logs are each test's own.
+
+`--hypothesis-profile deep` looks at far more examples than a run in between has time for.
+"""
 
 from collections.abc import Iterator
 
@@ -7,6 +10,7 @@ import structlog
 from hypothesis import settings
 
 settings.register_profile("auren", deadline=None)
+settings.register_profile("deep", deadline=None, max_examples=10_000)
 settings.load_profile("auren")
 
 

@@ -293,6 +293,40 @@ def test_a_corrected_night_is_the_same_document_and_another_event() -> None:
     assert first.event_id != second.event_id
 
 
+@pytest.mark.parametrize("name", ["walking_running_distance", "step_count"])
+def test_a_value_that_its_unit_makes_infinite_is_left_out(name: str) -> None:
+    units = {"walking_running_distance": "km", "step_count": "count"}[name]
+    found = decoded(metric(name, units, sample(qty=1e308), sample(date="2025-03-01 07:31:00 +0100", qty=2)))
+    assert [r.value for e in found.events for r in e.readings] == ([2000] if units == "km" else [1e308, 2])
+    for event in found.events:
+        assert events.decode(events.encode(event)) == event
+
+
+def test_a_night_whose_parts_add_up_to_infinity_is_left_out() -> None:
+    night = {"sleepStart": "2025-02-28 23:10:00 +0100", "sleepEnd": "2025-03-01 06:55:00 +0100"}
+    for parts in ({"asleep": 1.7e308, "core": 1.7e308}, {"deep": 1e308}):
+        with pytest.raises(DecodeError, match="sleep_analysis:value"):
+            decoded(metric("sleep_analysis", "min" if len(parts) == 2 else "hr", night | parts))
+
+
+@pytest.mark.parametrize(
+    "time", ["0001-01-01 00:00:00 +1400", "1899-12-31 23:59:59 +0000", "2201-01-01 00:00:00 +0000"]
+)
+def test_a_time_that_nobody_measured_at_is_none(time: str) -> None:
+    with pytest.raises(DecodeError, match="step_count:date"):
+        decoded(metric("step_count", "count", sample(date=time, qty=1)))
+
+
+def test_an_offset_with_seconds_keeps_the_moment() -> None:
+    (event,) = decoded(metric("step_count", "count", sample(date="2025-03-01 07:30:00 +01:00:30", qty=1))).events
+    assert events.decode(events.encode(event)).readings[0].time == datetime(2025, 3, 1, 6, 29, 30, tzinfo=UTC)
+
+
+def test_what_a_fast_clock_dates_ahead_is_observed_when_it_comes() -> None:
+    (event,) = decoded(metric("step_count", "count", sample(date="2025-03-02 08:00:01 +0000", qty=1))).events
+    assert event.observed_at == RECEIVED
+
+
 MOMENTS = st.datetimes(
     datetime(1990, 1, 1),
     datetime(2100, 1, 1),

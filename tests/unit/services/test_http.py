@@ -32,6 +32,10 @@ class Question(BaseModel):
     times: int = 1
 
 
+class Strict(Question, extra="forbid"):
+    """A body that allows nothing else."""
+
+
 class Recorder:
     """A part of a service that writes down what happens to it."""
 
@@ -69,6 +73,10 @@ class Bench:
 
         @app.post("/ask")
         async def ask(question: Question) -> dict[str, int]:
+            return {"times": question.times}
+
+        @app.post("/strict")
+        async def strict(question: Strict) -> dict[str, int]:
             return {"times": question.times}
 
         @app.get("/fails/{how}")
@@ -154,6 +162,12 @@ def test_validation_names_the_field_and_repeats_nothing(client: TestClient) -> N
     assert [e["field"] for e in body["errors"]] == ["body.times"]
     assert "personal" not in json.dumps(body)
     problem(client.post("/ask", content=b"{personal", headers={"content-type": "application/json"}), 422, "invalid")
+
+
+def test_a_field_that_there_is_not_is_told_without_its_name(client: TestClient) -> None:
+    body = problem(client.post("/strict", json={"message": "m", "personal": 1}), 422, "invalid")
+    assert [e["field"] for e in body["errors"]] == ["body"]
+    assert "personal" not in json.dumps(body)
 
 
 def test_only_listed_origins_are_allowed(client: TestClient) -> None:

@@ -302,7 +302,7 @@ async def test_another_secret_is_a_refusal_that_is_told(secrets: Path, tmp_path:
     assert [outcome.accepted for outcome in simulation.outcomes.values()] == [10, 0, 10, 0]
     assert simulation.outcomes["whoop"].other == simulation.outcomes["healthkit"].other == {"401": 10}
     assert len(log.appended) == 20
-    lines = simulation.report().splitlines()
+    lines = simulation.report().splitlines()[:6]  # a busy machine tells below that it was late
     assert [line.split()[:3] for line in lines[1:]] == [
         ["oura", "10", "10"], ["whoop", "10", "0"], ["terra", "10", "10"], ["healthkit", "10", "0"], ["all", "40", "20"]
     ]  # fmt: skip

@@ -145,6 +145,74 @@ def test_both_secrets_hold_while_one_replaces_the_other(vector: dict[str, Any], 
         webhook(vector["provider"], neither, clock).admit(headers_of(vector)).verify(vector["body"].encode())
 
 
+@pytest.mark.parametrize("provider", SIGNED_BY)
+def test_while_a_secret_is_rotated_the_vendor_may_sign_with_either(provider: str, tmp_path: Path) -> None:
+    first, second = [v for v in VECTORS if v["provider"] == provider][:: 2 if provider == "terra" else 1][:2]
+    assert first["secret"] != second["secret"]
+    name, clock = SIGNED_BY[provider], Time(first["time"])
+    before, during, after = (
+        webhook(provider, secrets(tmp_path / phase, **found), clock)
+        for phase, found in (
+            ("before", {name: first["secret"]}),
+            ("during", {name: second["secret"], f"{name}-previous": first["secret"]}),
+            ("after", {name: second["secret"]}),
+        )
+    )
+
+    def takes(receiver: SignedWebhook, vector: Mapping[str, Any]) -> bool:
+        try:
+            receiver.admit(headers_of(vector)).verify(vector["body"].encode())
+        except UnauthorizedError:
+            return False
+        return True
+
+    assert [[takes(receiver, vector) for vector in (first, second)] for receiver in (before, during, after)] == [
+        [True, False],
+        [True, True],
+        [False, True],
+    ]
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_the_windows_edge_is_inside_and_what_is_beyond_it_is_not(
+    receiver: SignedWebhook, vector: dict[str, Any], clock: Time, side: int
+) -> None:
+    signed_at = 1760000000.125 if vector["provider"] == "whoop" else 1760000000
+    headers = headers_of(vector)
+    if vector["provider"] == "whoop":  # a time that a float has exactly
+        headers[b"x-whoop-signature-timestamp"] = b"1760000000125"
+    clock.now = signed_at + side * DEFAULT_WINDOW_SECONDS
+    receiver.admit(headers)
+    clock.now += side * 2.0**-10
+    with pytest.raises(UnauthorizedError, match="too far"):
+        receiver.admit(headers)
+
+
+def test_hexadecimal_is_read_in_either_case_and_base64_is_not(receiver: SignedWebhook, vector: dict[str, Any]) -> None:
+    body, sent = vector["body"].encode(), headers_of(vector)
+    name = next(name for name in sent if name.endswith(b"signature"))
+    timestamp, equals, signature = sent[name].rpartition(b"=" if vector["provider"] == "terra" else b"\0")
+    for other in (signature.upper(), signature.lower()):
+        claim = receiver.admit(sent | {name: timestamp + equals + other})
+        if vector["provider"] != "whoop":
+            claim.verify(body)
+        else:
+            with pytest.raises(UnauthorizedError):
+                claim.verify(body)
+
+
+def test_terras_newer_header_is_the_one_that_is_looked_at(tmp_path: Path) -> None:
+    vector = next(v for v in VECTORS if v["provider"] == "terra")
+    terra = TerraWebhook(secrets(tmp_path / "s", signing_secret=vector["secret"]), clock=Time(vector["time"]))
+    good, body = vector["headers"]["terra-signature"].encode(), vector["body"].encode()
+    wrong = good[:-4] + b"0000"
+    for headers in ({b"x-terra-signature": good}, {b"terra-signature": good}, {b"x-terra-signature": b""}):
+        terra.admit({b"terra-signature": good} | headers).verify(body)
+    terra.admit({b"x-terra-signature": good, b"terra-signature": wrong}).verify(body)
+    with pytest.raises(UnauthorizedError):
+        terra.admit({b"x-terra-signature": wrong, b"terra-signature": good}).verify(body)
+
+
 @given(st.dictionaries(st.sampled_from([name for v in VECTORS for name in headers_of(v)]), st.binary(max_size=80)))
 def test_whatever_the_headers_say_it_is_a_refusal_and_no_defect(headers: dict[bytes, bytes]) -> None:
     for provider in SIGNED_BY:

@@ -18,7 +18,7 @@ import msgspec
 
 from auren.bridge.decoders import Decoded, DecodeError, plain_body
 from auren.bridge.decoders.units import Conversion, UnknownUnitError, conversion, rounded
-from auren.bridge.decoders.values import UnreadableError, named, number, printable
+from auren.bridge.decoders.values import UnreadableError, finite, measured, named, number, printable
 from auren.events import METRICS, SCHEMA, Delivery, Event, Kind, Reading, Sleep, event_id
 
 PROVIDER: Final = "healthkit"
@@ -174,11 +174,15 @@ def _reading(metric: str, sample: Sample, key: str, convert: Conversion) -> Read
     end = instant(sample["enddate"]) if sample.get("enddate") else None
     return Reading(
         metric=metric,
-        value=rounded(convert(number(sample.get(key)))),
+        value=_converted(convert, sample.get(key)),
         unit=METRICS[metric].unit,
         time=time,
         end_time=end if end is not None and end > time else None,
     )
+
+
+def _converted(convert: Conversion, value: object) -> float:
+    return finite(rounded(convert(number(value))))
 
 
 def instant(text: object) -> datetime:
@@ -194,20 +198,15 @@ def instant(text: object) -> datetime:
             time = datetime.fromisoformat(f"{words[0]} {words[1]}{words[2]}")
         else:
             time = datetime.fromisoformat(" ".join(words))
-        offset = time.utcoffset()
-        # What cannot be written in UTC (year 1 east of Greenwich) is no time of a measurement either.
-        time.astimezone(UTC)
-    except (ValueError, OverflowError):
+    except ValueError:
         raise UnreadableError("date") from None
-    if offset is None:
-        raise UnreadableError("date")
-    return time
+    return measured(time)
 
 
 def _minutes(sample: Sample, units: str, *keys: str) -> float | None:
     for key in keys:
         if sample.get(key) is not None:
-            return rounded(conversion(units, "min")(number(sample.get(key))))
+            return _converted(conversion(units, "min"), sample[key])
     return None
 
 
@@ -220,7 +219,7 @@ def _sleep_event(delivery: Delivery, device: str, sample: Sample, units: str) ->
     unspecified = _minutes(sample, units, "asleep")
     total = _minutes(sample, units, "totalsleep")
     if total is None and unspecified is not None:
-        total = rounded(sum(part or 0.0 for part in (unspecified, light, deep, rem)))
+        total = finite(rounded(sum(part or 0.0 for part in (unspecified, light, deep, rem))))
     sleep = Sleep(
         start=start,
         end=end,
@@ -270,6 +269,7 @@ def _event(
 ) -> Event:
     # The app has no version of its own: content makes the event itself, the time of the delivery orders it.
     content = f"{document}#{_fingerprint(device, readings, sleep)}"
+    ends = [r.end_time or r.time for r in readings]
     return Event(
         schema=SCHEMA,
         kind=kind,
@@ -279,7 +279,8 @@ def _event(
         device=device,
         document_id=document,
         version=int(delivery.received_at.timestamp() * 1000),
-        observed_at=max(r.end_time or r.time for r in readings) if readings else delivery.received_at,
+        # A phone's clock may be fast, but nothing is observed before it comes.
+        observed_at=min(max(ends, default=delivery.received_at), delivery.received_at),
         received_at=delivery.received_at,
         readings=tuple(readings),
         sleep=sleep,

@@ -28,9 +28,14 @@ def number(value: object) -> float:
         found = float(value)
     except (ValueError, OverflowError):
         raise UnreadableError("value") from None
-    if not math.isfinite(found):
+    return finite(found)
+
+
+def finite(value: float) -> float:
+    """The value, if it is one: JSON has no infinity. Raises UnreadableError("value")."""
+    if not math.isfinite(value):
         raise UnreadableError("value")
-    return found
+    return value
 
 
 def moment(value: object) -> datetime:
@@ -41,6 +46,11 @@ def moment(value: object) -> datetime:
         time = datetime.fromisoformat(value)
     except ValueError:
         raise UnreadableError("date") from None
+    return measured(time)
+
+
+def measured(time: datetime) -> datetime:
+    """A time, if it can be that of a measurement and names its offset. Raises UnreadableError("date")."""
     offset = time.utcoffset()
     if offset is None or not EARLIEST_YEAR <= time.year <= LATEST_YEAR:
         raise UnreadableError("date")

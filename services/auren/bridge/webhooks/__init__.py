@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Protocol
 
 RequestHeaders = Mapping[bytes, bytes]
@@ -34,6 +34,31 @@ class Proven:
         """There is nothing left to check."""
 
 
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A header, or a parameter of a query."""
+
+    name: str
+    description: str
+    required: bool = True
+    schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """What a provider sends, for readers of the API's description. What is let in is decided by the code below alone.
+
+    `body` is a JSON Schema, as far as the vendor keeps the format stable.
+    """
+
+    headers: tuple[Parameter, ...]
+    body: Mapping[str, Any]
+    challenge: tuple[Parameter, ...] = ()
+    """The query of a GET that asks whether this address is ours; empty for a provider that never asks."""
+    by_token: bool = False
+    """Whether a token of ours takes the place of a signature."""
+
+
 class Webhook(Protocol):
     """One provider's way to deliver."""
 
@@ -44,6 +69,7 @@ class Webhook(Protocol):
     """The status that tells the provider that the delivery is safe."""
     vendor_headers: ClassVar[frozenset[bytes]]
     """Headers that are kept with the delivery (lower case). Never one that holds a credential."""
+    wire: ClassVar[Wire]
 
     def admit(self, headers: RequestHeaders) -> Claim:
         """Look at the headers before any of the body is read.

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from auren.auth import SCOPE_PUSH_HEALTHKIT, Verifier
-from auren.bridge.webhooks import Claim, Proven, RequestHeaders
+from auren.bridge.webhooks import Claim, Proven, RequestHeaders, Wire
 from auren.topics import MAX_BODY_BYTES
 
 
@@ -22,6 +22,33 @@ class HealthKitWebhook:
     max_body_bytes: ClassVar[int] = MAX_BODY_BYTES
     accepted: ClassVar[int] = 202
     vendor_headers: ClassVar[frozenset[bytes]] = frozenset()
+    wire: ClassVar[Wire] = Wire(
+        headers=(),
+        body={
+            "type": "object",
+            "required": ["data"],
+            "properties": {
+                "data": {
+                    "type": "object",
+                    "properties": {
+                        "metrics": {
+                            "type": "array",
+                            "items": {
+                                "type": "object",
+                                "required": ["name", "data"],
+                                "properties": {
+                                    "name": {"type": "string", "examples": ["heart_rate", "sleep_analysis"]},
+                                    "units": {"type": "string", "examples": ["count/min", "hr", "kJ"]},
+                                    "data": {"type": "array", "items": {"type": "object"}},
+                                },
+                            },
+                        }
+                    },
+                }
+            },
+        },
+        by_token=True,
+    )
 
     def __init__(self, verifier: Verifier) -> None:
         """`verifier` knows the stack's keys."""

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs
 
 from auren.auth import NotConfiguredError, UnauthorizedError
 from auren.bridge.credentials import CLIENT_SECRET, Credentials
-from auren.bridge.webhooks import RequestHeaders
+from auren.bridge.webhooks import Parameter, RequestHeaders, Wire
 from auren.bridge.webhooks.signed import DEFAULT_WINDOW_SECONDS, SignedWebhook
 
 LONGEST_CHALLENGE: Final = 1024
@@ -28,6 +28,31 @@ class OuraWebhook(SignedWebhook):
     path: ClassVar[str] = "/webhooks/oura"
     secret: ClassVar[str] = CLIENT_SECRET
     vendor_headers: ClassVar[frozenset[bytes]] = frozenset({b"x-oura-timestamp"})
+    wire: ClassVar[Wire] = Wire(
+        headers=(
+            Parameter("x-oura-signature", "hexadecimal HMAC-SHA256 of timestamp and body, in either case"),
+            Parameter("x-oura-timestamp", "Unix time in seconds"),
+        ),
+        body={
+            "type": "object",
+            "required": ["event_type", "data_type", "object_id", "user_id"],
+            "properties": {
+                "event_type": {"type": "string", "examples": ["create", "update", "delete"]},
+                "data_type": {"type": "string", "examples": ["sleep", "daily_readiness"]},
+                "object_id": {"type": "string"},
+                "event_time": {"type": "string", "format": "date-time"},
+                "user_id": {"type": "string"},
+            },
+        },
+        challenge=(
+            Parameter("verification_token", "the token that the subscription was made with"),
+            Parameter(
+                "challenge",
+                "what the answer repeats",
+                schema={"type": "string", "minLength": 1, "maxLength": LONGEST_CHALLENGE},
+            ),
+        ),
+    )
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final
 
 from auren.auth import NotConfiguredError, UnauthorizedError
 from auren.bridge.credentials import Credentials
-from auren.bridge.webhooks import SMALL_BODY_BYTES, Claim, RequestHeaders
+from auren.bridge.webhooks import SMALL_BODY_BYTES, Claim, RequestHeaders, Wire
 
 DEFAULT_WINDOW_SECONDS: Final = 300.0
 """How far a timestamp may lie from now. No vendor states one; 5 minutes is Stripe's, and Svix's."""
@@ -51,6 +51,7 @@ class SignedWebhook:
     max_body_bytes: ClassVar[int] = SMALL_BODY_BYTES
     accepted: ClassVar[int] = 200
     vendor_headers: ClassVar[frozenset[bytes]] = frozenset()
+    wire: ClassVar[Wire]
     ticks_per_second: ClassVar[int] = 1
     separator: ClassVar[bytes] = b""
     """Between timestamp and body in what is signed."""

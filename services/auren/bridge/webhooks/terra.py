@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from auren.bridge.credentials import SIGNING_SECRET
-from auren.bridge.webhooks import RequestHeaders
+from auren.bridge.webhooks import Parameter, RequestHeaders, Wire
 from auren.bridge.webhooks.signed import SignedWebhook
 from auren.topics import MAX_BODY_BYTES
 
@@ -25,6 +25,30 @@ class TerraWebhook(SignedWebhook):
         {b"x-terra-trace-id", b"x-terra-ordering-timestamp", b"terra-reference"}
     )
     separator: ClassVar[bytes] = b"."
+    wire: ClassVar[Wire] = Wire(
+        headers=(
+            Parameter("X-Terra-Signature", "t=<Unix time in seconds>,v1=<hexadecimal HMAC-SHA256>", required=False),
+            Parameter("terra-signature", "the same under its older name, read without the other", required=False),
+        ),
+        body={
+            "type": "object",
+            "required": ["type"],
+            "properties": {
+                "type": {"type": "string", "examples": ["daily", "sleep", "activity", "body", "auth", "s3_payload"]},
+                "user": {
+                    "type": ["object", "null"],
+                    "properties": {
+                        "user_id": {"type": "string"},
+                        "reference_id": {"type": ["string", "null"], "description": "our user"},
+                        "provider": {"type": ["string", "null"]},
+                    },
+                },
+                "data": {"type": ["array", "null"], "items": {"type": "object"}},
+                "url": {"type": "string", "description": "where the data lies, in an s3_payload"},
+                "expires_in": {"type": "number", "description": "seconds"},
+            },
+        },
+    )
 
     def signatures(self, headers: RequestHeaders) -> tuple[bytes, tuple[bytes, ...]]:
         """Several ``v1`` may stand there while Terra rotates its secret."""

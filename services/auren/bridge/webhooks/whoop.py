@@ -10,7 +10,7 @@ import base64
 from typing import ClassVar
 
 from auren.bridge.credentials import CLIENT_SECRET
-from auren.bridge.webhooks import RequestHeaders
+from auren.bridge.webhooks import Parameter, RequestHeaders, Wire
 from auren.bridge.webhooks.signed import SignedWebhook
 
 
@@ -22,6 +22,22 @@ class WhoopWebhook(SignedWebhook):
     secret: ClassVar[str] = CLIENT_SECRET
     vendor_headers: ClassVar[frozenset[bytes]] = frozenset({b"x-whoop-signature-timestamp"})
     ticks_per_second: ClassVar[int] = 1000
+    wire: ClassVar[Wire] = Wire(
+        headers=(
+            Parameter("X-WHOOP-Signature", "base64 of the HMAC-SHA256 of timestamp and body"),
+            Parameter("X-WHOOP-Signature-Timestamp", "Unix time in milliseconds"),
+        ),
+        body={
+            "type": "object",
+            "required": ["user_id", "id", "type"],
+            "properties": {
+                "user_id": {"type": "integer"},
+                "id": {"type": ["string", "integer"], "description": "a recovery goes by its sleep's"},
+                "type": {"type": "string", "examples": ["sleep.updated", "recovery.deleted"]},
+                "trace_id": {"type": "string"},
+            },
+        },
+    )
 
     def signatures(self, headers: RequestHeaders) -> tuple[bytes, tuple[bytes, ...]]:
         """One of each."""

@@ -209,7 +209,7 @@ class FakeKube(Kube):
     def _merged(self, kind: Kind, stored: Stored, body: dict[str, Any], manager: Manager) -> Answer:
         new, owners = _copy(stored.obj), {who: set(paths) for who, paths in stored.managers.items()}
         wanted, before = paths_of(body), owners.pop(manager, set())
-        for path in before - wanted:
+        for path in sorted(before - wanted):  # an item's own "." comes before the name by which it is found
             if not any(path in paths for paths in owners.values()):
                 drop(new, path)
         for path in sorted(wanted):

@@ -19,7 +19,9 @@ from tests.unit.operator.core.cluster import Call
 from tests.unit.operator.core.objects import claim, obj
 from tests.unit.operator.core.world import World
 
-GUARDING = ("demo-kafka", "demo-timescaledb")
+STORES_KEYS = ("demo-kafka", "demo-timescaledb")
+KEYRING = "demo-biometric-bridge-keyring"
+GUARDING = (*STORES_KEYS, KEYRING)
 RENEWABLE = ("demo-auth", "demo-redis", "demo-neuros-advanced", "demo-biometric-production", "demo-biometric-bridge")
 ALL = (*GUARDING, *RENEWABLE)
 
@@ -136,7 +138,7 @@ async def test_a_secret_that_lost_a_key_is_made_anew_as_a_whole(world: World, va
     assert world.condition("Ready")["status"] == "True"
 
 
-@pytest.mark.parametrize("name", GUARDING)
+@pytest.mark.parametrize("name", STORES_KEYS)
 async def test_keys_without_which_data_cannot_be_read_are_never_made_anew(world: World, name: str) -> None:
     await world.up()
     kept = world.kube.get("Secret", name)
@@ -158,7 +160,37 @@ async def test_keys_without_which_data_cannot_be_read_are_never_made_anew(world:
     assert data(world, name) == kept["data"]
 
 
-@pytest.mark.parametrize("name", GUARDING)
+async def test_a_lost_keyring_stops_no_store_and_says_which_way_out_there_is(world: World) -> None:
+    await world.up()
+    pods = world.kube.get("Deployment", "demo-biometric-bridge")["metadata"]["uid"]
+    world.kube.remove("Secret", KEYRING)
+    await world.round()
+    world.control()
+    assert not world.kube.has("Secret", KEYRING)
+    row = world.row("biometric-bridge")
+    assert (row["state"], row["reason"]) == ("Failed", "KeysLost")
+    assert "OAuth tokens on volume data-demo-timescaledb-0 cannot be read" in row["message"]
+    assert "delete the volume" not in row["message"], "the database is worth more than the tokens in it"
+    assert world.row("timescaledb")["state"] == "Ready"
+    assert world.kube.get("Deployment", "demo-biometric-bridge")["metadata"]["uid"] == pods, "it runs on"
+    somebody = {"metadata": {"name": KEYRING, "namespace": "people"}, "data": {"keyring": "bmV3"}}
+    world.kube.put("Secret", somebody, "kubectl-create")
+    await world.until_quiet()
+    assert world.condition("Ready")["status"] == "True"
+    assert data(world, KEYRING) == {"keyring": "bmV3"}
+
+
+async def test_a_line_more_in_the_keyring_stays_and_rolls_the_bridge_alone(world: World) -> None:
+    await world.up()
+    before = {name: world.kube.get("Deployment", name)["spec"]["template"] for name in world.kube.of("Deployment")}
+    world.kube.edit("Secret", KEYRING, lambda secret: secret["data"].update(keyring="b25lIG1vcmU="))
+    await world.until_quiet()
+    assert data(world, KEYRING) == {"keyring": "b25lIG1vcmU="}
+    after = {name: world.kube.get("Deployment", name)["spec"]["template"] for name in world.kube.of("Deployment")}
+    assert {name for name in before if before[name] != after[name]} == {"demo-biometric-bridge"}
+
+
+@pytest.mark.parametrize("name", STORES_KEYS)
 async def test_keys_are_made_anew_once_the_data_is_gone_too(world: World, name: str) -> None:
     await world.up()
     world.kube.remove("Secret", name)

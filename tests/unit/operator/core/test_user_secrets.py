@@ -26,10 +26,10 @@ from tests.unit.operator.test_crd import STATUS_SCHEMA
 NAME: Final = "whoop-credentials"
 KEYS: Final = ("client-id", "client-secret")
 WHOOP: Final = {"whoop": {"enabled": True, "credentials": {"name": NAME}}}
-SPEC: Final = {"bridge": {"providers": WHOOP}}
-TERRA_TOO: Final = {
-    "bridge": {"providers": {**WHOOP, "terra": {"enabled": True, "credentials": {"name": "terra-credentials"}}}}
-}
+URL: Final = "https://bridge.example.com"
+SPEC: Final = {"bridge": {"publicURL": URL, "providers": WHOOP}}
+TERRA: Final = {"terra": {"enabled": True, "credentials": {"name": "terra-credentials"}}}
+TERRA_TOO: Final = {"bridge": {"publicURL": URL, "providers": {**WHOOP, **TERRA}}}
 
 
 def make(world: World, keys: Iterable[str] = KEYS, name: str = NAME, *, labelled: bool = False) -> dict[str, Any]:
@@ -151,7 +151,7 @@ async def test_one_that_is_whole_is_looked_at_in_each_round_and_only_read(world:
     assert bridge(world)["reason"] == "WaitingForSecrets"
 
 
-@pytest.mark.parametrize("spec", [{"hibernated": True}, {"bridge": {"enabled": False, "providers": WHOOP}}])
+@pytest.mark.parametrize("spec", [{"hibernated": True}, {"bridge": {**SPEC["bridge"], "enabled": False}}])
 async def test_nobody_looks_for_what_nobody_would_read(world: World, spec: dict[str, Any]) -> None:
     await world.up({**SPEC, **spec})
     await world.round()
@@ -246,7 +246,7 @@ async def test_one_that_goes_is_not_made_again(world: World) -> None:
 async def test_one_that_has_the_name_of_ours_is_a_conflict_and_stays(world: World, name: str) -> None:
     made = make(world, name=name, labelled=True)
     whoop = {"enabled": True, "credentials": {"name": name}}
-    world.stack({"bridge": {"providers": {"whoop": whoop}}})
+    world.stack({"bridge": {"publicURL": URL, "providers": {"whoop": whoop}}})
     for _ in range(3):
         await world.round()
         world.control()

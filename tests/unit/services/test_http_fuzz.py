@@ -1,0 +1,112 @@
+"""Whatever comes over HTTP, a service answers as its OpenAPI document says, and shows nothing of what came."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, cast
+
+import schemathesis
+from fastapi import APIRouter, FastAPI
+from langgraph.checkpoint.memory import InMemorySaver
+
+from auren.biometric import api as biometric
+from auren.biometric.store import Readings
+from auren.events import METRICS
+from auren.health import Health
+from auren.http import create_app
+from auren.latest import Latest, LatestValue, LatestValues
+from auren.link import UnavailableError
+from auren.neuros import api as neuros
+from auren.neuros import graph
+from auren.neuros.agent import Agent
+from auren.neuros.audit import Audit
+from auren.telemetry import Metrics
+from tests.unit.services.front import SECRET, SETTINGS, Kafka, Log, front, verifier, webhooks
+from tests.unit.services.http_fuzz import PROOFS, Case, ask, chosen, config, shows_nothing_of
+
+KAFKA: Final[tuple[Kafka, ...]] = ("there", "there", "there", "away", "lost", "refusing")
+NOW: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+class Stores:
+    """PostgreSQL and Redis as the services see them, with the same values for everybody, or away."""
+
+    away = False
+    written = 0
+
+    async def range(self, _user: str, _metric: str, _start: Any, _end: Any, _position: Any, most: int) -> list[Any]:
+        self._require()
+        minutes = [NOW - timedelta(minutes=minute) for minute in range(min(most, 3))]
+        return [{"time": t, "value": 61.5, "source": "w", "end_time": None, "flags": None} for t in minutes]
+
+    async def of(self, _user: str) -> Latest:
+        self._require()
+        facts: dict[str, Any] = {"value": 61.5, "time": datetime.now(UTC), "version": 1, "source": "w", "provider": "w"}
+        return Latest({metric: LatestValue(metric=metric, **facts) for metric in METRICS}, "redis")
+
+    def record(self, *_: str) -> None:
+        self.written += 1
+
+    def _require(self) -> None:
+        if self.away:
+            raise UnavailableError("database", "connection lost")
+
+
+def service(routes: APIRouter) -> FastAPI:
+    """An app with the routes of a service."""
+    app = create_app("fuzzed", SETTINGS, Health("fuzzed"), Metrics("fuzzed"))
+    app.include_router(routes)
+    return app
+
+
+def talking(stores: Stores) -> Agent:
+    """An agent as it is once LangGraph is loaded."""
+    agent = Agent(cast(Any, None), cast(LatestValues, stores), cast(Audit, stores), "fuzzed")
+    agent._run = graph.run
+    agent._graph = graph.build(stores.of, InMemorySaver())
+    agent._forgetful = graph.build(stores.of)
+    return agent
+
+
+LOG, STORES = Log(), Stores()
+BRIDGE: Final = schemathesis.openapi.from_asgi("/openapi.json", front(LOG, webhooks(SECRET)), config=config(40))
+BIOMETRIC: Final = schemathesis.openapi.from_asgi(
+    "/openapi.json",
+    service(biometric.router(verifier(), cast(Readings, STORES), cast(LatestValues, STORES))),
+    config=config(30),
+)
+NEUROS: Final = schemathesis.openapi.from_asgi(
+    "/openapi.json", service(neuros.router(verifier(), talking(STORES))), config=config(30)
+)
+
+
+@BRIDGE.parametrize()
+def test_the_bridge_answers_as_documented_and_accepts_what_kafka_has(case: Case) -> None:
+    LOG.kafka, LOG.appended = chosen(case, KAFKA), []
+    proof = chosen(case, PROOFS)
+    answer = ask(case, proof)
+    accepted = answer.status_code in (200, 202) and case.path.startswith("/webhooks/") and case.method == "POST"
+    assert len(LOG.appended) == accepted
+    if accepted:
+        ((body, headers),) = LOG.appended
+        assert proof in ("ours", "gzip")
+        assert body == answer.request.body
+        assert dict(headers)["ce_id"].decode() == answer.json()["id"]
+    shows_nothing_of(case, answer)
+
+
+@BIOMETRIC.parametrize()
+def test_the_biometric_service_answers_as_documented(case: Case) -> None:
+    _read(case)
+
+
+@NEUROS.parametrize()
+def test_neuros_answers_as_documented(case: Case) -> None:
+    _read(case)
+
+
+def _read(case: Case) -> None:
+    STORES.away = chosen(case, (False, False, False, True))
+    answer = ask(case, chosen(case, PROOFS))
+    if answer.status_code >= 400:
+        shows_nothing_of(case, answer)
