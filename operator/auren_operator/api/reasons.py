@@ -95,7 +95,7 @@ SENTENCES: Final[Mapping[Reason, str]] = {
     Reason.FORBIDDEN: "The operator is not allowed to write an object, or an admission webhook refuses it.",
     Reason.KIND_MISSING: "The cluster does not know the kind of an object that the component needs.",
     Reason.NAME_CONFLICT: "An object of that name exists and belongs to somebody else; it is left alone.",
-    Reason.KEYS_LOST: "A Secret without which existing data cannot be read is gone; restore it, or delete the data.",
+    Reason.KEYS_LOST: "A Secret without which existing data cannot be read is gone; its row says what to do.",
     Reason.VOLUME_LOST: "A volume was deleted or replaced under the store: what it held is gone.",
     Reason.VOLUME_PENDING: "A volume is not bound yet.",
     Reason.BUILD_FAILED: "The operator could not work out the component's objects; this is a bug, please report it.",

@@ -48,6 +48,9 @@ HEAVY_AT_ONCE: Final = 2
 IDLE_SECONDS: Final = 1.0
 """How often the table is asked while nothing is due; what this process has parked itself wakes it up at once."""
 
+BEGIN_SECONDS: Final = 60.0
+"""What has not begun so long after it was taken is given back: its lease would end in the middle."""
+
 AWAY_SECONDS: Final = 5.0
 """Until a delivery is tried again that failed because Kafka or the database was away."""
 
@@ -178,6 +181,8 @@ class Errands:
     async def _one(self, parked: Parked, owned: Owned | Exception, turn: Turn) -> None:
         """Bring one delivery to its end, or find out when it is tried again."""
         async with self._light if self._fetching.knows(parked.provider) else self._heavy:
+            if time.monotonic() > turn.begin_until:
+                return
             try:
                 turn.settled[parked.id] = await self._outcome(parked, owned, turn)
             except UnavailableError as error:
@@ -317,3 +322,5 @@ class Turn:
     settled: dict[uuid.UUID, PutOff | None] = field(default_factory=dict)
     """None for what is done."""
     trouble: UnavailableError | None = None
+    begin_until: float = field(default_factory=lambda: time.monotonic() + BEGIN_SECONDS)
+    """Seconds of the monotonic clock."""

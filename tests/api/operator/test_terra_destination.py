@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from tests.api.cluster import Cluster, Object, Ref
@@ -24,6 +25,16 @@ async def template(cluster: Cluster, namespace: str) -> dict[str, Any]:
     """That of Kafka's pods."""
     found: dict[str, Any] = (await cluster.get(Ref("StatefulSet", namespace, "demo-kafka")))["spec"]["template"]
     return found
+
+
+def kafka(**fields: Any) -> dict[str, Any]:
+    """A change of the destination."""
+    return {"spec": {"bridge": {"providers": {"terra": {"kafka": fields}}}}}
+
+
+def is_of_type(kind: str) -> Callable[[Object | None], bool]:
+    """Whether a Service is of a type."""
+    return lambda service: service is not None and service["spec"]["type"] == kind
 
 
 def is_open(pod: dict[str, Any]) -> bool:
@@ -83,7 +94,10 @@ async def test_the_destination_follows_its_certificate(operator: Operator, clust
 
     await operator.quiet()
     assert (await cluster.get(service))["spec"]["ports"] == made["ports"], "the cluster's own port for it stays"
-    await cluster.patch(ref, {"spec": {"bridge": {"providers": {"terra": {"kafka": {"enabled": False}}}}}})
+    for kind in ("NodePort", "ClusterIP", "LoadBalancer"):
+        await cluster.patch(ref, kafka(service={"type": kind}))
+        await cluster.until(service, is_of_type(kind), f"a {kind}")
+    await cluster.patch(ref, kafka(enabled=False))
     await cluster.gone(service)
     await cluster.until(ref, runs, "rid of the wait")
     assert await cluster.read(mine) is not None

@@ -7,7 +7,7 @@ import json
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 import schemathesis
 from schemathesis import Response
@@ -66,14 +66,21 @@ def chosen(case: Case, among: Sequence[T]) -> T:
     return among[zlib.crc32(content.encode("utf-8", "replace")) % len(among)]
 
 
-def ask(case: Case, proof: Proof) -> Response:
+class Keys(NamedTuple):
+    """What a service takes as proof: the vendors' secret, and a person's token with these scopes."""
+
+    secret: bytes = SECRET
+    token: Callable[[str], str] = token
+
+
+def ask(case: Case, proof: Proof, keys: Keys = Keys(), base_url: str | None = None) -> Response:  # noqa: B008
     """Send a case, and hold the answer to the service's document."""
-    answer = case.call(auth=None if proof == "none" else proven(case.path, proof))
+    answer = case.call(base_url, auth=None if proof == "none" else proven(case.path, proof, keys))
     case.validate_response(answer, checks=CHECKS)
     return answer
 
 
-def proven(path: str, proof: Proof) -> Callable[[Any], Any]:
+def proven(path: str, proof: Proof, keys: Keys) -> Callable[[Any], Any]:
     """Makes a request that is ready to be sent that of a vendor or a person; as `requests` takes it for `auth`."""
 
     def prove(request: Any) -> Any:
@@ -83,17 +90,16 @@ def proven(path: str, proof: Proof) -> Callable[[Any], Any]:
             body = gzip.compress(body)
             request.headers.update({"Content-Encoding": "gzip", "Content-Length": str(len(body))})
             request.body = body
-        request.headers.update(_headers(path.rpartition("/")[2], proof != "another's", body))
+        request.headers.update(_headers(path.rpartition("/")[2], proof != "another's", body, keys))
         return request
 
     return prove
 
 
-def _headers(last: str, ours: bool, body: bytes) -> dict[str, str]:
-    sign = SIGNATURES.get(last, SIGNATURES["healthkit"])
-    secret = SECRET if ours else b"another's secret"
-    person = token(SCOPES if ours else "nothing:at-all", "anna" if ours else "somebody-else").encode()
-    return sign(person if sign is SIGNATURES["healthkit"] else secret, body, int(time.time() * 1000))
+def _headers(last: str, ours: bool, body: bytes, keys: Keys) -> dict[str, str]:
+    if last not in SIGNATURES or last == "healthkit":
+        return {"authorization": f"Bearer {keys.token(SCOPES if ours else 'nothing:at-all')}"}
+    return SIGNATURES[last](keys.secret if ours else b"another's secret", body, int(time.time() * 1000))
 
 
 def shows_nothing_of(case: Case, answer: Response) -> None:

@@ -236,6 +236,19 @@ async def test_it_is_none_where_another_process_succeeds() -> None:
         await bench.runner.stop()
 
 
+async def test_it_is_none_while_another_process_tries() -> None:
+    bench = Bench()
+    await bench.runner.start()
+    try:
+        bench.work.error = ChoreFailedError("here")
+        await bench.pass_time(4 * PERIOD)
+        bench.books.taken.add("test")
+        await bench.pass_time(PERIOD)
+        await bench.runner.check()
+    finally:
+        await bench.runner.stop()
+
+
 async def test_one_without_anything_to_do_says_so_once_and_is_no_failure() -> None:
     bench = Bench()
     bench.work.error = IdleError("no address")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auren import events
@@ -241,6 +243,89 @@ def test_the_document_itself_is_read(name: str) -> None:
 
 @pytest.mark.parametrize("name", SUBJECTS)
 @given(st.data())
+@settings(max_examples=settings().max_examples // 2)
 def test_a_document_with_something_wrong_is_decoded_or_refused(name: str, data: st.DataObject) -> None:
     decode, document = SUBJECTS[name]
     decoded(decode, data.draw(mutated(document)))
+
+
+def calls(work: Callable[[], object]) -> int:
+    """How often functions are called, Python's and C's: a measure of work that no busy machine changes."""
+    count = 0
+
+    def see(_frame: object, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(see)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def long_healthkit(size: int) -> Any:
+    """Half of the samples each from a device of its own, so that each is an event."""
+    dates = [(RECEIVED - timedelta(minutes=i)).strftime("%Y-%m-%d %H:%M:%S %z") for i in range(size)]
+    data = [{"date": date, "qty": 60, "source": f"Watch {i * (i % 2)}"} for i, date in enumerate(dates)]
+    nights = [sample(sleepStart=dates[i + 1], sleepEnd=dates[i], core=1) for i in range(size // 4)]
+    return {
+        "data": {
+            "metrics": [
+                {"name": "heart_rate", "units": "count/min", "data": data},
+                {"name": "sleep_analysis", "units": "hr", "data": nights},
+                *({"name": f"unknown {i}", "units": "", "data": [1]} for i in range(size)),
+            ]
+        }
+    }
+
+
+def long_terra(kind: str, size: int) -> Any:
+    """One document with many samples, each in an hour of its own, and as many that cannot be read."""
+    times = [(RECEIVED - timedelta(hours=i)).isoformat() for i in range(size)]
+    beats = [{"timestamp": time, "bpm": 60} for time in times] + [{"timestamp": "never", "bpm": 60}] * size
+    levels = [{"timestamp": time, "level": 4 + i % 3} for i, time in enumerate(times)]
+    sections = {
+        "heart_rate_data": {"detailed": {"hr_samples": beats}},
+        "sleep_durations_data": {"hypnogram_samples": levels},
+    }
+    made = {"daily": terra_documents.daily, "sleep": terra_documents.night}[kind]
+    return message(kind, made(**sections), *(made() for _ in range(size // 4)))
+
+
+def long_oura(size: int) -> Any:
+    return vendor_documents.oura_sleep(
+        heart_rate=vendor_documents.oura_series(*([55.0, None] * size), interval=1.0),
+        sleep_phase_5_min="1234" * (size // 4),
+    )
+
+
+LONG: Final[dict[str, tuple[Decode, Callable[[int], Any]]]] = {
+    "healthkit": (webhook("healthkit"), long_healthkit),
+    "terra daily": (webhook("terra"), partial(long_terra, "daily")),
+    "terra sleep": (webhook("terra"), partial(long_terra, "sleep")),
+    "oura sleep": (fetched("oura", "sleep"), long_oura),
+    "oura heartrate": (
+        fetched("oura", "heartrate"),
+        lambda size: {
+            "data": [
+                vendor_documents.oura_heart_rate(timestamp=(RECEIVED - timedelta(hours=i)).isoformat())
+                for i in range(size)
+            ]
+        },
+    ),
+    "whoop page": (
+        fetched("whoop", "workout"),
+        lambda size: {"records": [vendor_documents.whoop_workout(id=f"w-{i}") for i in range(size)]},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_twice_the_document_is_no_more_than_twice_the_work(name: str) -> None:
+    decode, made = LONG[name]
+    few, many = (json.dumps(made(size)).encode() for size in (200, 800))
+    decode(few)  # what is done once for the process
+    assert refusal(decode, few) is None
+    assert calls(lambda: decode(many)) <= 4.2 * calls(lambda: decode(few))

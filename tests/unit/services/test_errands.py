@@ -171,6 +171,14 @@ async def test_many_are_taken_in_a_turn(works: Works) -> None:
     assert len(works.log.events()) == count
 
 
+async def test_what_cannot_begin_in_time_is_given_back_as_it_was(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
+    works.payloads[URL] = json.dumps(daily()).encode()
+    before = dict(works.park.parked)
+    monkeypatch.setattr(errands, "BEGIN_SECONDS", -1.0)
+    assert await works.errands.turn(NOW)
+    assert (works.park.parked, works.park.leased, works.log.sent) == (before, set(), [])
+
+
 async def test_payloads_are_in_hand_a_few_at_a_time(works: Works, monkeypatch: pytest.MonkeyPatch) -> None:
     at_once, most = 0, 0
 

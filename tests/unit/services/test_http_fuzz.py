@@ -69,14 +69,14 @@ def talking(stores: Stores) -> Agent:
 
 
 LOG, STORES = Log(), Stores()
-BRIDGE: Final = schemathesis.openapi.from_asgi("/openapi.json", front(LOG, webhooks(SECRET)), config=config(40))
+BRIDGE: Final = schemathesis.openapi.from_asgi("/openapi.json", front(LOG, webhooks(SECRET)), config=config(25))
 BIOMETRIC: Final = schemathesis.openapi.from_asgi(
     "/openapi.json",
     service(biometric.router(verifier(), cast(Readings, STORES), cast(LatestValues, STORES))),
-    config=config(30),
+    config=config(20),
 )
 NEUROS: Final = schemathesis.openapi.from_asgi(
-    "/openapi.json", service(neuros.router(verifier(), talking(STORES))), config=config(30)
+    "/openapi.json", service(neuros.router(verifier(), talking(STORES))), config=config(20)
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any, cast
 
 import httpx
@@ -14,16 +15,19 @@ from prometheus_client import generate_latest
 from auren.bridge.chores import reconcile
 from auren.bridge.chores.progress import Due, Progress
 from auren.bridge.chores.reconcile import MARGIN, Listed, Reach, Reconciliation
+from auren.bridge.chores.timetable import WHOOP_REQUESTS, sources
 from auren.bridge.decoders import Document, oura, whoop
 from auren.bridge.decoders.values import milliseconds
 from auren.bridge.outbox import Outbox
+from auren.bridge.settings import CollectorSettings
 from auren.bridge.tokens import UnknownKeyError
 from auren.bridge.vendors import NotAllowedError
 from auren.bridge.vendors.breaker import Breaker
 from auren.bridge.vendors.calls import Api
+from auren.bridge.vendors.clients import Vendors
 from auren.bridge.vendors.exchange import http_client
 from auren.bridge.vendors.oura import OuraApi
-from auren.bridge.vendors.whoop import WhoopApi
+from auren.bridge.vendors.whoop import LISTS, QUOTAS, WhoopApi
 from auren.kafka import Producer
 from auren.link import UnavailableError
 from auren.telemetry import Metrics
@@ -358,3 +362,20 @@ async def test_a_limit_of_one_vendor_is_none_of_the_other(bench: Bench) -> None:
     await bench.job.run()
     assert bench.limits.pauses == [60]
     assert bench.outcomes() == {("oura", "held-back"): 1, ("whoop", "done"): 4}
+
+
+def test_what_no_webhook_tells_is_asked_for_often_and_all_else_seldom() -> None:
+    settings = CollectorSettings.model_construct(reconcile_seconds=21600.0, poll_seconds=3600.0)
+    nobody = SimpleNamespace(page=None)
+    of_oura, of_whoop = sources(settings, cast(Vendors, SimpleNamespace(oura=nobody, whoop=nobody)))
+    assert {name for name, every in of_oura.every.items() if every == HOUR} == {"heartrate"}
+    assert {name for name, every in of_whoop.every.items() if every == HOUR} == {"cycle"}
+    assert set(of_oura.every) == {"heartrate", *oura.READERS}
+    assert {*of_oura.every.values(), *of_whoop.every.values()} == {HOUR, 6 * HOUR}
+    assert set(of_whoop.every) == set(LISTS) == set(whoop.READERS)
+
+
+def test_the_rounds_of_a_day_leave_more_than_half_of_whoops_quota() -> None:
+    rounds = DAY.total_seconds() / CollectorSettings.model_fields["reconcile_round_seconds"].default
+    a_day = next(quota for quota in QUOTAS if quota.seconds == DAY.total_seconds())
+    assert WHOOP_REQUESTS * rounds < a_day.requests / 2

@@ -225,6 +225,14 @@ async def test_one_that_is_refused_keeps_none_of_the_others(bench: Bench) -> Non
     assert bench.kinds() == sorted(WANTED)
 
 
+async def test_a_vendor_that_does_not_answer_is_not_asked_for_the_others(bench: Bench) -> None:
+    bench.double.faults.append(Fault(200, body=b"[]"))
+    bench.double.faults.append(Fault(504))
+    with pytest.raises(ChoreFailedError, match="Oura asks"):
+        await bench.job.run()
+    assert bench.methods() == ["GET", "POST"]
+
+
 async def test_a_new_client_secret_is_used_and_the_former_one_still_answers(bench: Bench) -> None:
     (bench.folder / f"{CLIENT_SECRET_FILE}-previous").write_text("former")
     await bench.job.run()

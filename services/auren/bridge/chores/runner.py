@@ -28,9 +28,9 @@ JITTER: Final = 0.1
 """Of a period, at random: replicas that started together do not stay together."""
 
 START_SECONDS: Final = 2.0
-"""Within so long after the start the first look at every chore: by then the database is usually there."""
+"""So long after the start, less up to a half at random, the first look at a chore: the database is usually there."""
 
-LOOK_AGAIN_SECONDS: Final = 30.0
+LOOK_AGAIN_SECONDS: Final = 10.0
 """While another process is at it, or nothing is configured."""
 
 PATIENCE_PERIODS: Final = 3
@@ -84,7 +84,7 @@ class Chores:
         self._ledger = ledger
         self._clock = clock
         self._states = [
-            _State(c, clock() + random.random() * START_SECONDS, clock(), wanted=c.at_start) for c in chores
+            _State(c, clock() + START_SECONDS * (1 - random.random() / 2), clock(), wanted=c.at_start) for c in chores
         ]
         self._succeeded = metrics.gauge("chore_success_timestamp_seconds", "When a chore last worked", ("chore",))
         self._failed = metrics.counter("chore_failures", "Times a chore failed", ("chore",))
@@ -125,7 +125,7 @@ class Chores:
         try:
             async with self._ledger.turn(state.chore.name) as turn:
                 if turn is None:
-                    state.due_at = self._clock() + min(LOOK_AGAIN_SECONDS, state.chore.period_seconds)
+                    self._wait(state)
                 elif not state.wanted and (age := turn.age_seconds) is not None and age < state.chore.period_seconds:
                     self._worked(state, age)
                 else:
@@ -162,7 +162,12 @@ class Chores:
         """Said once: what is missing may be missing on purpose, and may come at any time."""
         if reason != state.idle:
             _log.info("a chore has nothing to do", chore=state.chore.name, reason=reason)
-        state.failures, state.reason, state.idle = 0, "", reason
+        self._wait(state)
+        state.idle = reason
+
+    def _wait(self, state: _State) -> None:
+        """Nothing to do here now: another process is at it, and tells of its failures itself, or something lacks."""
+        state.failures, state.reason, state.idle = 0, "", ""
         state.due_at = self._clock() + min(LOOK_AGAIN_SECONDS, state.chore.period_seconds)
 
 

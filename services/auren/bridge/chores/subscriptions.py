@@ -201,8 +201,10 @@ class _Maker:
             subscription = await self._api.create(self._address, self._token, about)
         except TakenError:
             self.taken.append(about)
-        except (UnusableError, UpstreamFailedError) as error:
+        except UnusableError as error:
             self._refused(error.reason)
+        except UpstreamFailedError as error:
+            self._refused(error.reason, last=True)
         else:
             await self._remembered.add([subscription.id])
             self.made += 1
@@ -216,8 +218,10 @@ class _Maker:
             self.gone.append(subscription.about)
         except TakenError:
             self.taken.append(subscription.about)
-        except (UnusableError, UpstreamFailedError) as error:
+        except UnusableError as error:
             self._refused(error.reason)
+        except UpstreamFailedError as error:
+            self._refused(error.reason, last=True)
         else:
             self.made += 1
 
@@ -232,7 +236,7 @@ class _Maker:
                 f"{self._address} for a challenge meanwhile, which must reach the bridge and be answered there"
             )
 
-    def _refused(self, reason: str) -> None:
+    def _refused(self, reason: str, *, last: bool = False) -> None:
         self._refusals.append(reason)
-        if len(self._refusals) >= MOST_REFUSALS:
+        if last or len(self._refusals) >= MOST_REFUSALS:
             self.tell()

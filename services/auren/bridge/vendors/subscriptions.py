@@ -85,7 +85,9 @@ class SubscriptionApi:
         await self._ask("DELETE", f"/{segment(subscription.id)}")
 
     async def _ask(self, method: str, path: str, body: Any = None) -> Answer:
-        request = self._client.build_request(method, self._url + path, headers=self._headers(), json=body)
+        request = self._client.build_request(
+            method, self._url + path, headers=self._headers(), json=body, timeout=httpx.Timeout(SECONDS)
+        )
         answer = await exchange(self._client, request, MOST_BYTES, SECONDS)
         match answer.status:
             case 200 | 201 | 204:
