@@ -46,6 +46,7 @@ CACHED_TOKENS: Final = 10_000
 SCOPE_PUSH_HEALTHKIT: Final = "push:healthkit"
 SCOPE_READ_BIOMETRICS: Final = "read:biometrics"
 SCOPE_CHAT_NEUROS: Final = "chat:neuros"
+SCOPE_CONNECT_PROVIDERS: Final = "connect:providers"
 SCOPE_ALL_USERS: Final = "users:all"
 """May name another user in a path: for operators of the platform."""
 

@@ -127,6 +127,11 @@ ENV_POLL_SECONDS: Final = "AUREN_POLL_SECONDS"
 ENV_RECONCILE_LOOKBACK_DAYS: Final = "AUREN_RECONCILE_LOOKBACK_DAYS"
 ENV_BACKFILL_DAYS: Final = "AUREN_BACKFILL_DAYS"
 ENV_OURA_SUBSCRIPTIONS_SECONDS: Final = "AUREN_OURA_SUBSCRIPTIONS_SECONDS"
+ENV_OURA_AUTHORIZE_URL: Final = "AUREN_OURA_AUTHORIZE_URL"
+ENV_OURA_REVOKE_URL: Final = "AUREN_OURA_REVOKE_URL"
+ENV_WHOOP_AUTHORIZE_URL: Final = "AUREN_WHOOP_AUTHORIZE_URL"
+ENV_TERRA_API_URL: Final = "AUREN_TERRA_API_URL"
+ENV_TERRA_WIDGET_URL: Final = "AUREN_TERRA_WIDGET_URL"
 
 SECRETS_DIR: Final = "/run/auren/secrets"
 """Where the services find their Secrets: one file per value, named like its setting in lower case."""
@@ -205,5 +210,10 @@ FREE_BRIDGE_ENVIRONMENT: Final[Mapping[str, str]] = {
     ENV_BACKFILL_DAYS: "Days of their past that are read of people who connect; 30 by default.",
     ENV_OURA_SUBSCRIPTIONS_SECONDS: "Seconds between two looks through Oura's webhook subscriptions; six hours by "
     "default.",
+    ENV_OURA_AUTHORIZE_URL: "Address where people allow access at Oura, in their browser; Oura's own by default.",
+    ENV_OURA_REVOKE_URL: "Address where Oura ends a grant; Oura's own by default.",
+    ENV_WHOOP_AUTHORIZE_URL: "Address where people allow access at WHOOP, in their browser; WHOOP's own by default.",
+    ENV_TERRA_API_URL: "Address of Terra's API, without a path, where connections are ended; Terra's own by default.",
+    ENV_TERRA_WIDGET_URL: "Address where a session of Terra's widget is begun; Terra's own by default.",
 }
 """Environment variables that the bridge alone reads and that `spec.bridge.env` may set."""

@@ -14,6 +14,8 @@ from typing import Final
 CLIENT_ID: Final = "client-id"
 CLIENT_SECRET: Final = "client-secret"  # noqa: S105 - the name of a file
 SIGNING_SECRET: Final = "signing-secret"  # noqa: S105 - the name of a file
+DEV_ID: Final = "dev-id"
+API_KEY: Final = "api-key"
 PREVIOUS: Final = "-previous"
 
 REREAD_SECONDS: Final = 2.0

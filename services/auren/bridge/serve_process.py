@@ -10,8 +10,12 @@ from auren.auth import Revocations, Verifier
 from auren.bridge.admission import MAX_BYTES_IN_FLIGHT, Admission
 from auren.bridge.batches import BatchingProducer
 from auren.bridge.buckets import Buckets
+from auren.bridge.connect.accounts import Accounts
+from auren.bridge.connect.books import Books
+from auren.bridge.connect.routes import router
 from auren.bridge.intake import Intake, IntakeMetrics
 from auren.bridge.settings import BridgeSettings
+from auren.bridge.tokens import TokenBox
 from auren.bridge.vendors.breaker import Breakers
 from auren.bridge.webhooks import Webhook
 from auren.bridge.webhooks.healthkit import HealthKitWebhook
@@ -82,6 +86,9 @@ async def serve_webhooks() -> None:
     breakers = Breakers(metrics)
     breakers.watch("kafka", lambda: log.link.state)
     breakers.watch("database", lambda: database.link.state)
-    app = create_app("bridge", settings, health, metrics, parts=(database, revocations, log))
+    health.add("breakers", breakers.check)
+    accounts = Accounts(settings, Books(database, TokenBox(settings.oauth_keyring.get_secret_value())), breakers)
+    app = create_app("bridge", settings, health, metrics, parts=(database, revocations, log, accounts))
+    app.include_router(router(verifier, accounts))
     describe(app, webhooks)
     await serve(Front(intakes, app), settings, health, metrics)

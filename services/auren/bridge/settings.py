@@ -18,6 +18,9 @@ from auren.settings import DatabaseSettings, KafkaSettings, Port, RedisSettings,
 Window = Annotated[float, Field(ge=1, le=86400)]
 """Seconds that the timestamp of a signature may lie from now."""
 
+Address = Annotated[str, Field(pattern=r"^https?://[^\s/]+(/\S*)?$")]
+"""Of a vendor, or of what stands for it."""
+
 Rate = Annotated[float, Field(gt=0)]
 """Deliveries a second."""
 
@@ -65,6 +68,12 @@ class BridgeSettings(ProviderSettings, KafkaSettings, DatabaseSettings, RedisSet
     """From one address for one provider. Vendors deliver for all their users from a few addresses."""
     pushes_per_second: Rate = 20.0
     """From one user's phone, which sends a backlog in many pushes."""
+    oura_authorize_url: Address = oura.AUTHORIZE_URL
+    oura_revoke_url: Address = oura.REVOKE_URL
+    whoop_authorize_url: Address = whoop.AUTHORIZE_URL
+    terra_api_url: Address = "https://api.tryterra.co"
+    terra_widget_url: Address = "https://access.tryterra.co/api/widget/session"
+    """Where a session of Terra's widget is begun."""
 
 
 class CollectorSettings(ProviderSettings, KafkaSettings, DatabaseSettings, RedisSettings, ServiceSettings):

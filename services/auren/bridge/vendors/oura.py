@@ -18,6 +18,8 @@ from auren.bridge.vendors.limits import Quota
 
 BASE_URL: Final = "https://api.ouraring.com"
 TOKEN_URL: Final = "https://api.ouraring.com/oauth/token"  # noqa: S105 - an address
+AUTHORIZE_URL: Final = "https://cloud.ouraring.com/oauth/authorize"
+REVOKE_URL: Final = "https://api.ouraring.com/oauth/revoke"
 
 QUOTAS: Final[tuple[Quota, ...]] = ()
 """Oura says in each answer how much is left, and 429 with Retry-After; it states no quota of its own accord."""

@@ -18,6 +18,7 @@ from auren.bridge.vendors.limits import Quota
 
 BASE_URL: Final = "https://api.prod.whoop.com/developer"
 TOKEN_URL: Final = "https://api.prod.whoop.com/oauth/oauth2/token"  # noqa: S105 - an address
+AUTHORIZE_URL: Final = "https://api.prod.whoop.com/oauth/oauth2/auth"
 REFRESH_SCOPE: Final = "offline"
 """The vendor's tutorial on refreshing asks for it: without it no new refresh token comes."""
 
