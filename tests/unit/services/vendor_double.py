@@ -26,6 +26,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tests.unit.services.vendor_lists import Lists, Subscriptions
+from tests.unit.services.vendor_logins import Logins
 
 CLIENT_ID: Final = "client-of-the-tests"
 CLIENT_SECRET: Final = "secret-of-the-tests"
@@ -34,6 +35,8 @@ SCOPES: Final = {
     "/v2/activity/sleep/": "read:sleep",
     "/v2/activity/workout/": "read:workout",
     "/v2/cycle/": "read:recovery",
+    "/v2/user/profile/": "read:profile",
+    "/v2/usercollection/personal_info/": "personal",
     "/v2/usercollection/workout/": "workout",
     "/v2/usercollection/session/": "session",
     "/v2/usercollection/tag/": "tag",
@@ -81,6 +84,7 @@ class VendorDouble:
     forms: list[dict[str, str]] = field(default_factory=list)
     headers: list[Mapping[str, str]] = field(default_factory=list)
     grants: list[Grant] = field(default_factory=list)
+    logins: Logins = field(default_factory=Logins)
     lists: Lists = field(default_factory=Lists)
     subscriptions: Subscriptions = field(default_factory=lambda: Subscriptions(CLIENT_ID, CLIENT_SECRET))
 
@@ -113,11 +117,13 @@ class VendorDouble:
                 Route(
                     f"{Subscriptions.PATH}{{rest:path}}", self._subscription, methods=["GET", "POST", "PUT", "DELETE"]
                 ),
+                *self.logins.routes(self),
                 Route("/{path:path}", self._document, methods=["GET"]),
             ]
         )
 
-    def _fault(self, path: str) -> Response | None:
+    def fault(self, path: str) -> Response | None:
+        """The next of `faults`, if it is meant for `path`."""
         if not self.faults or not path.startswith(self.faults[0].path):
             return None
         fault = self.faults.popleft()
@@ -137,12 +143,12 @@ class VendorDouble:
         path = request.url.path
         self.requests.append(("GET", path))
         self.headers.append(dict(request.headers))
-        found = self._fault(path) or self._limited()
+        found = self.fault(path) or self._limited()
         return found or self._found(path, request.headers.get("authorization", ""), dict(request.query_params))
 
     async def _subscription(self, request: Request) -> Response:
         self.requests.append((request.method, request.url.path))
-        return self._fault(request.url.path) or self._limited() or await self.subscriptions.answer(request)
+        return self.fault(request.url.path) or self._limited() or await self.subscriptions.answer(request)
 
     def _found(self, path: str, authorization: str, query: Mapping[str, str]) -> Response:
         grant = next((grant for grant in self.grants if authorization == f"Bearer {grant.access}"), None)
@@ -160,11 +166,13 @@ class VendorDouble:
         self.requests.append(("POST", request.url.path))
         form = {name: values[0] for name, values in parse_qs((await request.body()).decode()).items()}
         self.forms.append(form)
-        return self._fault(request.url.path) or self._limited() or self._refreshed(form)
+        return self.fault(request.url.path) or self._limited() or self._refreshed(form)
 
     def _refreshed(self, form: Mapping[str, str]) -> Response:
         if (form.get("client_id"), form.get("client_secret")) != (CLIENT_ID, CLIENT_SECRET):
             return JSONResponse({"error": "invalid_client"}, 401)
+        if form.get("grant_type") == "authorization_code":
+            return self.logins.redeem(self, form)
         if form.get("grant_type") != "refresh_token":
             return JSONResponse({"error": "unsupported_grant_type"}, 400)
         grant = next((grant for grant in self.grants if grant.refresh == form.get("refresh_token")), None)

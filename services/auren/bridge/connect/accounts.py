@@ -66,10 +66,14 @@ class MissingError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """`ended` connections; `revoked` says whether the vendor has ended its side, None where there was nothing."""
+    """`ended` connections; `revoked` says whether the vendor has ended its side, None where there was nothing.
+
+    `trouble` says why it has not.
+    """
 
     ended: int
     revoked: bool | None
+    trouble: tuple[str, ...] = ()
 
 
 class Ledger(Protocol):
@@ -154,7 +158,9 @@ class Accounts:
         """Disconnect, here and at the vendor. Raises UnknownProviderError and UnavailableError."""
         self._require(provider)
         ended = await self._books.end(provider, user_id, self._now())
-        return Disconnected(len(ended.provider_user_ids), await self._revoked(provider, ended))
+        at_vendor = bool(ended.provider_user_ids) if provider == TERRA else ended.had_tokens
+        trouble = await self._trouble(provider, ended)
+        return Disconnected(len(ended.provider_user_ids), not trouble if at_vendor else None, trouble)
 
     async def of(self, user_id: str) -> list[Known]:
         """The connections of a person. Raises UnavailableError."""
@@ -170,8 +176,8 @@ class Accounts:
         try:
             owner = await oauth.owner(tokens)
             former = await self._books.save(oauth.login.provider, owner, begun, tokens, self._now())
-        except GoneError:
-            await oauth.revoke(tokens)
+        except GoneError as gone:
+            await (oauth.revoke(tokens) if gone.unused else self._drop(oauth, tokens))
             return Outcome.GONE
         except UnavailableError:
             raise  # it may be saved all the same: what is revoked now might be what is used later
@@ -187,16 +193,17 @@ class Accounts:
         if oauth.login.revokes == "token":
             await oauth.revoke(tokens)
 
-    async def _revoked(self, provider: str, ended: Ended) -> bool | None:
+    async def _trouble(self, provider: str, ended: Ended) -> tuple[str, ...]:
+        """Why the vendor has not ended its side; empty once it has, and where it has nothing."""
         if provider == TERRA:
-            return (
-                all([await self._widget.revoke(i) for i in ended.provider_user_ids])
-                if ended.provider_user_ids
-                else None
-            )
-        if not ended.had_tokens:
-            return None
-        return ended.tokens is not None and await self._oauth[provider].revoke(ended.tokens)
+            found = [await self._widget.revoke(terras_id) for terras_id in ended.provider_user_ids]
+        elif not ended.had_tokens:
+            found = []
+        elif ended.tokens is None:
+            found = ["the stored tokens do not open"]
+        else:
+            found = [await self._oauth[provider].revoke(ended.tokens)]
+        return tuple(dict.fromkeys(why for why in found if why is not None))
 
     def _require(self, provider: str) -> None:
         if provider != TERRA and provider not in self._oauth:

@@ -169,8 +169,8 @@ class OAuth:
             raise UnusableError(f"the vendor answered {answer.status} to who the person is")
         return _id(answer.body, self.login.id_member)
 
-    async def revoke(self, tokens: Tokens) -> bool:
-        """End a grant at the vendor; whether it says that this is done. An access token that has ended is refreshed."""
+    async def revoke(self, tokens: Tokens) -> str | None:
+        """End a grant at the vendor, with a fresh access token if need be; why it is not ended, None once it is."""
         try:
             status = await self._revoke(tokens.access)
             if status == 401 and tokens.refresh is not None:
@@ -178,12 +178,12 @@ class OAuth:
                 fresh = await self._endpoint.ask(form, scopes=tokens.scopes)
                 status = await self._revoke(fresh.access)
         except VendorError as error:
-            _log.warning("a grant was not revoked at the vendor", provider=self.login.provider, reason=error.reason)
-            return False
-        if not 200 <= status < 300:
-            _log.warning("a grant was not revoked at the vendor", provider=self.login.provider, status=status)
-            return False
-        return True
+            return self._not_revoked(error.reason)
+        return None if 200 <= status < 300 else self._not_revoked(f"the vendor answered {status}")
+
+    def _not_revoked(self, reason: str) -> str:
+        _log.warning("a grant was not revoked at the vendor", provider=self.login.provider, reason=reason)
+        return reason
 
     async def _revoke(self, access: str) -> int:
         login = self.login

@@ -48,6 +48,7 @@ class DisconnectedOut(BaseModel):
     provider: str = Field(examples=["whoop"])
     ended: int = Field(description="connections that this ended", examples=[1])
     revoked: bool | None = Field(examples=[True])
+    trouble: list[str] = Field(description="why the vendor has not confirmed it", examples=[[]])
 
 
 UNKNOWN: Final = problem(404, "there is no such provider to connect with", "unknown-provider")
@@ -123,7 +124,7 @@ def router(verifier: Verifier, accounts: Accounts) -> APIRouter:
             done = await accounts.end(provider, caller.user_id)
         except UnknownProviderError:
             raise _unknown(provider) from None
-        return DisconnectedOut(provider=provider, ended=done.ended, revoked=done.revoked)
+        return DisconnectedOut(provider=provider, ended=done.ended, revoked=done.revoked, trouble=list(done.trouble))
 
     return routes
 

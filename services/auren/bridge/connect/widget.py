@@ -64,8 +64,10 @@ class Widget:
             raise UnusableError("Terra's widget answered with an address that is none")
         return url
 
-    async def revoke(self, terras_id: str) -> bool:
-        """End one connection at Terra; whether it is ended: a user whom Terra does not know is none of its own."""
+    async def revoke(self, terras_id: str) -> str | None:
+        """End one connection at Terra; why it is not ended, None once it is, and for an id that Terra does not know."""
+        if self.missing():
+            return _not_ended("no credentials")
         request = self._client.build_request(
             "DELETE",
             f"{self._api_url}/v2/auth/deauthenticateUser",
@@ -75,13 +77,14 @@ class Widget:
         try:
             status = (await ask(self._client, self._api, request)).status
         except VendorError as error:
-            _log.warning("a connection was not ended at Terra", reason=error.reason)
-            return False
-        if status not in (200, 201, 204, 404):
-            _log.warning("a connection was not ended at Terra", status=status)
-            return False
-        return True
+            return _not_ended(error.reason)
+        return None if status in (200, 201, 204, 404) else _not_ended(f"the vendor answered {status}")
 
     def _headers(self) -> dict[str, str]:
         dev_id, api_key = (self._credentials.get(name) or b"" for name in (DEV_ID, API_KEY))
         return {"dev-id": dev_id.decode(), "x-api-key": api_key.decode()}
+
+
+def _not_ended(reason: str) -> str:
+    _log.warning("a connection was not ended at Terra", reason=reason)
+    return reason
