@@ -286,30 +286,33 @@ async def test_what_kept_the_vendor_from_revoking_is_told(desk: Desk) -> None:
 async def test_who_disconnects_while_the_vendor_is_asked_stays_disconnected(desk: Desk) -> None:
     user = new_user()
     double = desk.vendors.whoop.double
+    answers: list[dict[str, Any]] = []
     back = desk.log_in("whoop", desk.begin("whoop", user), 4723)
-    asked, go_on = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
-    answer = double.logins.redeem
-
-    def slow(*arguments: Any) -> Any:
-        loop.call_soon_threadsafe(asked.set)
-        asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result(60)
-        return answer(*arguments)
-
-    double.logins.redeem = slow  # type: ignore[method-assign]
+    double.logins.meanwhile = lambda: answers.append(desk.disconnect("whoop", user))
     try:
-        async with httpx.AsyncClient(timeout=60) as client:
-            page = asyncio.create_task(client.get(desk.bridge.url(back)))
-            await asyncio.wait_for(asked.wait(), 60)
-            await asyncio.to_thread(desk.disconnect, "whoop", user)
-            go_on.set()
-            assert (await page).status_code == 410
+        assert desk.bridge.get(back).status_code == 410
     finally:
-        go_on.set()
-        del double.logins.redeem
+        double.logins.meanwhile = lambda: None
+    assert [answer["ended"] for answer in answers] == [0]
     assert desk.connected(user) == []
     assert await desk.tokens("whoop", user) is None
     assert double.logins.revoked[-1] == "4723"
+
+
+async def test_a_login_that_was_begun_anew_ends_and_leaves_what_is_used(desk: Desk) -> None:
+    user = new_user()
+    assert desk.connect("whoop", user, 4728).status_code == 200
+    double, before = desk.vendors.whoop.double, await desk.tokens("whoop", user)
+    urls: list[str] = []
+    revoked = list(double.logins.revoked)
+    back = desk.log_in("whoop", desk.begin("whoop", user), 4728)
+    double.logins.meanwhile = lambda: urls.append(desk.begin("whoop", user))
+    try:
+        assert desk.bridge.get(back).status_code == 410
+    finally:
+        double.logins.meanwhile = lambda: None
+    assert await desk.tokens("whoop", user) == before
+    assert double.logins.revoked == revoked
 
 
 async def test_who_was_erased_since_the_login_began_is_not_connected(desk: Desk) -> None:

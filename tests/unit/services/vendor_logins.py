@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
@@ -42,13 +42,17 @@ class Code:
 
 @dataclass
 class Logins:
-    """`person`: who logs in next; None declines. `sessions`: what Terra's widget was asked for."""
+    """`person`: who logs in next; None declines. `sessions`: what Terra's widget was asked for.
+
+    `meanwhile` happens while a code is exchanged, in the thread that serves.
+    """
 
     person: str | None = None
     codes: dict[str, Code] = field(default_factory=dict)
     revoked: list[str] = field(default_factory=list)
     sessions: list[dict[str, Any]] = field(default_factory=list)
     terras: set[str] = field(default_factory=set)
+    meanwhile: Callable[[], None] = lambda: None
 
     def routes(self, double: VendorDouble) -> list[Route]:
         """Of the double's app, before its documents."""
@@ -83,6 +87,7 @@ class Logins:
 
     def redeem(self, double: VendorDouble, form: Mapping[str, str]) -> Response:
         """The token endpoint's answer to a code."""
+        self.meanwhile()
         code = self.codes.pop(form.get("code", ""), None)
         if code is None or code.redirect_uri != form.get("redirect_uri") or not _verified(code, form):
             return JSONResponse({"error": "invalid_grant"}, 400)
