@@ -85,7 +85,6 @@ async def everything(platform: Platform, topic: Topic) -> AsyncIterator[Record]:
     """All records of a topic up to its end as it is now."""
     async with platform.reader(topic) as (consumer, partitions):
         ends = await consumer.end_offsets(partitions)
-        await consumer.seek_to_beginning(*partitions)
         while not await _reached(consumer, ends):
             batches = await consumer.getmany(*partitions, timeout_ms=500, max_records=_MOST_AT_ONCE)
             for records in batches.values():

@@ -223,7 +223,6 @@ class Platform:
         found: list[Record] = []
         deadline = time.monotonic() + seconds
         async with self.reader(topic) as (consumer, partitions):
-            await consumer.seek_to_beginning(*partitions)
             while True:
                 batches = await consumer.getmany(*partitions, timeout_ms=200)
                 found += [r for records in batches.values() for r in records if subject in _subjects(r)]
@@ -236,7 +235,10 @@ class Platform:
     async def reader(
         self, topic: Topic, group: str | None = None
     ) -> AsyncIterator[tuple[AIOKafkaConsumer, list[TopicPartition]]]:
-        """The admin's consumer with all partitions of a topic; with `group` it sees what that group has committed."""
+        """The admin's consumer with all partitions of a topic, which reads from the beginning.
+
+        With `group` it sees what that group has committed, and would read on from there.
+        """
         async with AIOKafkaConsumer(
             bootstrap_servers=self.kafka.bootstrap,
             security_protocol="SASL_PLAINTEXT",
@@ -244,6 +246,8 @@ class Platform:
             sasl_plain_username=self.kafka.admin_username,
             sasl_plain_password=self.kafka.admin_password,
             group_id=group,
+            # Not seek_to_beginning: the first look for a position, which asks for the end, may come back after it.
+            auto_offset_reset="earliest",
             enable_auto_commit=False,
         ) as consumer:
             # Metadata of a topic nobody subscribed to comes on demand.
