@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from tests.api.processes import Server, ServerFailedError
 
-PAUSE_SECONDS: Final = (1.0, 6.0)
+PAUSE_SECONDS: Final = (0.5, 4.0)
 DOWN_SECONDS: Final = (0.0, 4.0)
 FROZEN_SECONDS: Final = (1.0, 5.0)
 LONG_FROZEN_SECONDS: Final = 14.0
@@ -48,7 +48,7 @@ def faults(seed: int, names: Sequence[str]) -> Iterator[Fault]:
     while True:
         targets = tuple(chance.sample(names, chance.choice((1, 1, 1, 2))))
         pause, long = chance.uniform(*PAUSE_SECONDS), chance.random() < 0.2
-        if chance.random() < 0.5:
+        if chance.random() < 0.4:
             yield Fault("kill", targets, pause, chance.uniform(*DOWN_SECONDS))
         else:
             yield Fault("freeze", targets, pause, LONG_FROZEN_SECONDS if long else chance.uniform(*FROZEN_SECONDS))

@@ -26,7 +26,10 @@ CONNECTIONS: Final = 128
 TIMEOUT_SECONDS: Final = 10.0
 """Vendors wait about as long for an answer."""
 
-REPEAT_SECONDS: Final = (2.0, 5.0)
+REPEAT_SECONDS: Final = (2.0, 4.0)
+LONGEST_REPEAT_SECONDS: Final = 15.0
+"""Repeats come after a time that doubles, up to this: vendors back off as well, for longer than a test can."""
+
 LATE_SECONDS: Final = 0.25
 
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
@@ -106,7 +109,7 @@ class Sender:
         """See the module."""
         self._plan = plan
         self._chance = random.Random(plan.seed)
-        self._due: asyncio.Queue[tuple[int, float]] = asyncio.Queue()
+        self._due: asyncio.Queue[tuple[int, float, int]] = asyncio.Queue()
         self._open: set[int] = set(range(plan.count))
         self._all_accepted = asyncio.Event()
         self.result = Result()
@@ -134,20 +137,20 @@ class Sender:
             if moment > loop.time():
                 await asyncio.sleep(moment - loop.time())
             self.result.sent[TURN[number % len(TURN)]] += 1
-            self._due.put_nowait((number, moment))
+            self._due.put_nowait((number, moment, 0))
 
     async def _work(self) -> None:
         loop, connection = asyncio.get_running_loop(), Connection(self._plan.port)
         while True:
-            number, moment = await self._due.get()
+            number, moment, repeats = await self._due.get()
             self.result.late += loop.time() - moment > LATE_SECONDS
             if not await self._accepted(connection, number):
-                wait = self._chance.uniform(*REPEAT_SECONDS)
-                loop.call_later(wait, self._repeat, number, loop.time() + wait)
+                wait = min(LONGEST_REPEAT_SECONDS, self._chance.uniform(*REPEAT_SECONDS) * 2**repeats)
+                loop.call_later(wait, self._repeat, number, loop.time() + wait, repeats + 1)
 
-    def _repeat(self, number: int, moment: float) -> None:
+    def _repeat(self, number: int, moment: float, repeats: int) -> None:
         self.result.repeats += 1
-        self._due.put_nowait((number, moment))
+        self._due.put_nowait((number, moment, repeats))
 
     async def _accepted(self, connection: Connection, number: int) -> bool:
         provider = TURN[number % len(TURN)]
