@@ -51,8 +51,7 @@ class Found:
     parked: dict[int, str] = field(default_factory=dict)
     strange: list[str] = field(default_factory=list)
     """Bodies that nobody has sent, and where they are."""
-    rows: dict[Key, float] = field(default_factory=dict)
-    row_count: int = 0
+    rows: dict[Key, list[float]] = field(default_factory=lambda: defaultdict(list))
     buried: set[Key] = field(default_factory=set)
 
     def add_event(self, event: Event) -> None:
@@ -140,8 +139,7 @@ async def found(platform: Platform, deliveries: Iterable[Delivery]) -> Found:
 async def _tables(platform: Platform, result: Found) -> None:
     statement = "SELECT provider, user_id, time, value FROM readings WHERE provider = ANY ($1)"
     for row in await query(platform, statement, list(SAMPLES)):
-        result.row_count += 1
-        result.rows[Key(row["provider"], row["user_id"], instant(row["time"]))] = row["value"]
+        result.rows[Key(row["provider"], row["user_id"], instant(row["time"]))].append(row["value"])
     for row in await query(platform, "SELECT provider, user_id, document_id FROM deletion_tombstones"):
         result.buried.add(Key(*row.values()))
 
@@ -158,7 +156,7 @@ class Verdict:
     lost: list[int]
     twice: list[tuple[Key, str]]
     unwanted: list[Key]
-    """Readings of moments that were in no delivery."""
+    """Readings of moments, and documents, that no delivery should have led to."""
     wrong_rows: list[Key]
     wrong_tombstones: list[Key]
     strange: list[str]
@@ -172,6 +170,7 @@ def verdict(plan: Plan, never: Iterable[int], result: Found) -> Verdict:
     """Compare. What was never accepted may have left an effect or not."""
     open_numbers = set(never)
     wanted: dict[Key, float] = {}
+    documents: set[Key] = set()
     perhaps: set[Key] = set()
     deleted: set[Key] = set()
     lost: list[int] = []
@@ -179,6 +178,8 @@ def verdict(plan: Plan, never: Iterable[int], result: Found) -> Verdict:
         delivery = plan.delivery(number)
         if delivery.ending is Ending.READING:
             wanted[delivery.key] = delivery.value
+        if delivery.ending in (Ending.DOCUMENT, Ending.DELETION):
+            documents.add(delivery.key)
         if delivery.ending is Ending.DELETION:
             deleted.add(delivery.key)
         if number in open_numbers:
@@ -189,11 +190,14 @@ def verdict(plan: Plan, never: Iterable[int], result: Found) -> Verdict:
         never_accepted=sorted(open_numbers),
         lost=lost,
         twice=[key for key, contents in result.contents.items() if len(contents) != 1],
-        unwanted=[key for key in result.values if key not in wanted],
+        unwanted=[
+            *(key for key in result.values if key not in wanted),
+            *(key for key in result.documents if key.provider not in SAMPLES and key not in documents),
+        ],
         wrong_rows=[
             key
             for key in wanted.keys() | result.rows.keys()
-            if result.rows.get(key) != wanted.get(key) and key not in perhaps
+            if result.rows.get(key) != [wanted.get(key)] and key not in perhaps
         ],
         wrong_tombstones=[key for key in deleted ^ result.buried if key not in perhaps],
         strange=result.strange + list(result.event_dead_letters),

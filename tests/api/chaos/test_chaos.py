@@ -243,7 +243,7 @@ def print_table(plan: Plan, result: Result, found: ledger.Found, happened: Count
         "distinct contents of them": sum(map(len, found.contents.values())),
         "dead letters": dict(found.dead_letters),
         "still parked": dict(Counter(found.parked.values())),
-        "rows": found.row_count,
+        "rows": sum(map(len, found.rows.values())),
         "deleted documents": len(found.buried),
         "faults": dict(sorted(happened.items())),
     }
