@@ -41,9 +41,9 @@ KAFKA_PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@{host}:{controller_port}
-listeners=CLIENT://{host}:{port},CONTROLLER://{host}:{controller_port}
-advertised.listeners=CLIENT://{host}:{port}
-listener.security.protocol.map=CLIENT:SASL_PLAINTEXT,CONTROLLER:SASL_PLAINTEXT
+listeners=CLIENT://{host}:{port},RELAYED://{host}:{relayed_port},CONTROLLER://{host}:{controller_port}
+advertised.listeners=CLIENT://{host}:{port},RELAYED://{host}:{relay_port}
+listener.security.protocol.map=CLIENT:SASL_PLAINTEXT,RELAYED:SASL_PLAINTEXT,CONTROLLER:SASL_PLAINTEXT
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=CLIENT
 sasl.mechanism.inter.broker.protocol=PLAIN
@@ -52,6 +52,10 @@ listener.name.client.sasl.enabled.mechanisms=SCRAM-SHA-512,PLAIN
 listener.name.controller.sasl.enabled.mechanisms=PLAIN
 listener.name.client.scram-sha-512.sasl.jaas.config={scram} required;
 listener.name.client.plain.sasl.jaas.config={plain} required username="{user}" password="{password}" \
+user_{user}="{password}";
+listener.name.relayed.sasl.enabled.mechanisms=SCRAM-SHA-512,PLAIN
+listener.name.relayed.scram-sha-512.sasl.jaas.config={scram} required;
+listener.name.relayed.plain.sasl.jaas.config={plain} required username="{user}" password="{password}" \
 user_{user}="{password}";
 listener.name.controller.plain.sasl.jaas.config={plain} required username="{user}" password="{password}" \
 user_{user}="{password}";
@@ -80,12 +84,17 @@ for 2 s it is taken for dead, so benchmarks keep the default."""
 
 @dataclass(frozen=True)
 class Kafka:
-    """A broker; ``bootstrap`` is ``host:port`` of its client listener."""
+    """A broker; ``bootstrap`` is ``host:port`` of its client listener.
+
+    A second listener, ``relayed_port``, sends its clients to ``relay_port``, where a test may put a relay (relay.py).
+    """
 
     server: Server
     bootstrap: str
     admin_username: str
     admin_password: str
+    relayed_port: int = 0
+    relay_port: int = 0
 
 
 @dataclass(frozen=True)
@@ -163,7 +172,7 @@ def _run(server: Server, what: str) -> None:
 
 def start_kafka(servers: Servers, session: str = QUICK_SESSION) -> Kafka:
     """Format and start one broker that is its own controller, with SASL and ACLs as in a stack."""
-    port, controller_port = free_port(), free_port()
+    port, controller_port, relayed_port, relay_port = (free_port() for _ in range(4))
     user, password = "kafka-admin", secrets.token_urlsafe(24)
     folder = servers.folder / "kafka"
     folder.mkdir()
@@ -175,6 +184,8 @@ def start_kafka(servers: Servers, session: str = QUICK_SESSION) -> Kafka:
             host=HOST,
             port=port,
             controller_port=controller_port,
+            relayed_port=relayed_port,
+            relay_port=relay_port,
             user=user,
             password=password,
             data=folder / "data",
@@ -188,7 +199,7 @@ def start_kafka(servers: Servers, session: str = QUICK_SESSION) -> Kafka:
     server = servers.add(_java(servers, "kafka.Kafka", properties))
     server.ready = lambda: listens(port) and server.said("Kafka Server started")
     server.start()
-    return Kafka(server, f"{HOST}:{port}", user, password)
+    return Kafka(server, f"{HOST}:{port}", user, password, relayed_port, relay_port)
 
 
 def _java(servers: Servers, main: str, *arguments: str | Path) -> Server:
