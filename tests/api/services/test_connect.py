@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
 
+from auren.bridge.chores.housekeeping import ExpiredStates
+from auren.bridge.connect.books import Books, GoneError
 from auren.bridge.tokens import TokenBox, Tokens, TokenStore
 from tests.api.processes import Servers
 from tests.api.services.measurements import query
@@ -399,3 +403,44 @@ async def test_without_the_database_nobody_begins_and_a_login_can_be_repeated(de
     desk.bridge.wait_ready()
     assert desk.bridge.get(back).status_code == 200
     assert len(desk.connected(user)) == 1
+
+
+async def test_neither_connection_nor_tokens_stay_alone_whoever_is_first(desk: Desk) -> None:
+    box, now = TokenBox(desk.platform.oauth_keyring), datetime.now(UTC)
+    tokens = Tokens("access", "refresh", None, (), now)
+
+    async def log_in(books: Books, user: str, vendors_id: str) -> None:
+        state = f"state-of-{user}-{vendors_id}"
+        await books.begin(state, "whoop", user, None, now)
+        begun = await books.take(state, "whoop", now)
+        if begun is not None:
+            with suppress(GoneError):
+                await books.save("whoop", vendors_id, begun, tokens, datetime.now(UTC))
+
+    async with bridge_database(desk.platform) as first, bridge_database(desk.platform) as second:
+        one, two = Books(first, box), Books(second, box)
+        for _ in range(40):
+            user = new_user()
+            await log_in(one, user, f"x-{user}")
+            await asyncio.gather(
+                log_in(one, user, f"x-{user}"),
+                two.end("whoop", user, datetime.now(UTC)),
+                log_in(two, user, f"y-{user}"),
+            )
+            connected = "SELECT FROM connections WHERE user_id = $1 AND disconnected_at IS NULL"
+            kept = "SELECT FROM oauth_tokens WHERE user_id = $1"
+            assert len(await desk.sql(connected, user)) == len(await desk.sql(kept, user))
+
+
+async def test_who_begins_and_who_removes_old_states_do_not_wait_for_each_other(desk: Desk) -> None:
+    many = (
+        "INSERT INTO oauth_states SELECT sha256(($1 || n)::bytea), 'whoop', $1 || (n % 20), NULL, "
+        "now() - interval '1 hour' FROM generate_series(1, 2000) n"
+    )
+    async with bridge_database(desk.platform) as first, bridge_database(desk.platform) as second:
+        books, chore = Books(first, TokenBox(desk.platform.oauth_keyring)), ExpiredStates(second)
+        for _ in range(10):
+            user = new_user()
+            await desk.sql(many, user)
+            logins = (books.begin(f"{user}-{n}", "whoop", f"{user}{n}", None, datetime.now(UTC)) for n in range(3))
+            await asyncio.gather(*logins, chore.run(), chore.run())

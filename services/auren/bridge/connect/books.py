@@ -49,6 +49,11 @@ SELECT NOT EXISTS (
 ) AND NOT EXISTS (SELECT FROM oauth_states WHERE provider = $1 AND user_id = $3)
 """
 _ERASED: Final = "SELECT EXISTS (SELECT FROM erased_users WHERE user_id = $1 AND erased_at >= $2)"
+_LATEST: Final = """
+SELECT greatest(max(connected_at), max(disconnected_at), $3::timestamptz) FROM connections
+WHERE provider = $1 AND user_id = $2
+"""
+"""Clocks of replicas differ, and who waits for the lock was asked before: what a person did last is the latest."""
 _FORGET: Final = "DELETE FROM connections WHERE provider = $1 AND provider_user_id = $2 AND user_id = $3"
 _LIST: Final = """
 SELECT c.provider, c.connected_at, t.user_id IS NOT NULL AS tokens, coalesce(t.scopes, '{}') AS scopes
@@ -138,6 +143,7 @@ class Books:
         user_id = begun.user_id
         async with self._one_at_a_time(provider, user_id) as connection:
             under_way = await connection.fetchval(_FINISH, begun.mark) is not None
+            at = await connection.fetchval(_LATEST, provider, user_id, at)
             if (
                 not under_way
                 or await self._erased(connection, begun)
@@ -155,6 +161,7 @@ class Books:
         """Disconnect: connections, tokens, and what has begun."""
         async with self._one_at_a_time(provider, user_id) as connection:
             await connection.execute(_OLDER, user_id, provider)  # first, as who erases does: nobody waits in a circle
+            at = await connection.fetchval(_LATEST, provider, user_id, at)
             ids = await connections.disconnect_user(connection, provider, user_id, at)
             sealed = await self._tokens.take_within(connection, provider, user_id)
         return Ended(tuple(ids), sealed is not None, _opened(sealed))
