@@ -6,7 +6,7 @@ TOOLS_PATH = $(shell hack/tools.sh path)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup tools manifests lock lint test test-unit test-api test-kind demo cluster images down bench-heal bench-answer bench-webhooks
+.PHONY: help setup tools manifests lock lint test test-unit test-api test-kind chaos demo cluster images down bench-heal bench-answer bench-webhooks
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,10 @@ test-unit: setup ## what needs nothing outside the process
 test-api: ## against a real API server, brokers and databases as plain processes
 	@hack/prepare.sh api
 	PATH="$(TOOLS_PATH):$$PATH" $(PYTEST) tests/api
+
+chaos: ## ten minutes of deliveries while stores and services are killed; AUREN_CHAOS_SEED=… repeats a run
+	@hack/prepare.sh api
+	AUREN_CHAOS_SECONDS=$${AUREN_CHAOS_SECONDS:-600} PATH="$(TOOLS_PATH):$$PATH" $(PYTEST) -s tests/api/chaos
 
 test-kind: cluster images ## on a real cluster with real pods
 	hack/run $(PYTEST) -x tests/kind

@@ -13,7 +13,8 @@ import secrets
 import sys
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -221,12 +222,32 @@ class Platform:
         """
         found: list[Record] = []
         deadline = time.monotonic() + seconds
+        async with self.reader(topic) as (consumer, partitions):
+            while True:
+                batches = await consumer.getmany(*partitions, timeout_ms=200)
+                found += [r for records in batches.values() for r in records if subject in _subjects(r)]
+                if not batches and len(found) >= count:
+                    return found
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"{len(found)} of {count} records in {topic.name} after {seconds:.0f} s")
+
+    @asynccontextmanager
+    async def reader(
+        self, topic: Topic, group: str | None = None
+    ) -> AsyncIterator[tuple[AIOKafkaConsumer, list[TopicPartition]]]:
+        """The admin's consumer with all partitions of a topic, which reads from the beginning.
+
+        With `group` it sees what that group has committed, and would read on from there.
+        """
         async with AIOKafkaConsumer(
             bootstrap_servers=self.kafka.bootstrap,
             security_protocol="SASL_PLAINTEXT",
             sasl_mechanism="PLAIN",
             sasl_plain_username=self.kafka.admin_username,
             sasl_plain_password=self.kafka.admin_password,
+            group_id=group,
+            # Not seek_to_beginning: the first look for a position, which asks for the end, may come back after it.
+            auto_offset_reset="earliest",
             enable_auto_commit=False,
         ) as consumer:
             # Metadata of a topic nobody subscribed to comes on demand.
@@ -236,14 +257,7 @@ class Platform:
                 TopicPartition(topic.name, p) for p in sorted(consumer.partitions_for_topic(topic.name) or ())
             ]
             consumer.assign(partitions)
-            await consumer.seek_to_beginning(*partitions)
-            while True:
-                batches = await consumer.getmany(*partitions, timeout_ms=200)
-                found += [r for records in batches.values() for r in records if subject in _subjects(r)]
-                if not batches and len(found) >= count:
-                    return found
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"{len(found)} of {count} records in {topic.name} after {seconds:.0f} s")
+            yield consumer, partitions
 
 
 def _subjects(record: Record) -> Sequence[str]:

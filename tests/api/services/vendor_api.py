@@ -130,12 +130,27 @@ class VendorApis:
 
         The double knows the person by our user id. The access token is said to last for `lasts`.
         """
-        access, refresh = self.of(provider).double.connect(user, frozenset(scopes))
-        now = datetime.now(UTC)
-        tokens = Tokens(access, refresh, now + lasts, tuple(sorted(scopes)), now)
         async with bridge_database(platform) as database:
-            assert await TokenStore(database, TokenBox(platform.oauth_keyring)).save(provider, user, tokens)
-            assert await Connections(database).connect(provider, provider_user_id, user, now)
+            await self.connect_in(
+                database, platform, provider, provider_user_id, user, frozenset(scopes), datetime.now(UTC) + lasts
+            )
+
+    async def connect_in(
+        self,
+        database: Database,
+        platform: Platform,
+        provider: str,
+        provider_user_id: str,
+        user: str,
+        scopes: frozenset[str],
+        until: datetime,
+    ) -> None:
+        """As `connect`, for many people with one connection to the database."""
+        access, refresh = self.of(provider).double.connect(user, scopes)
+        now = datetime.now(UTC)
+        tokens = Tokens(access, refresh, until, tuple(sorted(scopes)), now)
+        assert await TokenStore(database, TokenBox(platform.oauth_keyring)).save(provider, user, tokens)
+        assert await Connections(database).connect(provider, provider_user_id, user, now)
 
 
 @asynccontextmanager
