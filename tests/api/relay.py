@@ -35,6 +35,12 @@ What = Literal["request", "answer"]
 Finds = Callable[[bytes], bool]
 """Told of one connection's requests as they come, in pieces; says whether the piece ends one that is looked for."""
 
+
+def everything() -> Finds:
+    """Each request: the store is cut off."""
+    return lambda _: True
+
+
 _COMMIT: Final = b"Q\x00\x00\x00\x0cCOMMIT;\x00"
 
 
@@ -88,7 +94,9 @@ class Relay:
         self._target = target
         self._finder = finder
         self._losing: What | None = None
-        self._lost = 0
+        self.losses = 0
+        """Requests and answers that were lost, in all."""
+        self._before = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"relay-{self.port}", daemon=True)
 
@@ -106,7 +114,7 @@ class Relay:
 
     def lose(self, what: What) -> None:
         """From now on each request that is looked for, or its answer, is lost, and the connection with it."""
-        self._losing, self._lost = what, 0
+        self._losing, self._before = what, self.losses
 
     def pass_on(self) -> None:
         """Everything goes through again."""
@@ -116,7 +124,7 @@ class Relay:
         """Wait until so many were lost since `lose`. Raises TimeoutError."""
 
         async def enough() -> bool:
-            return self._lost >= count
+            return self.losses - self._before >= count
 
         await until(enough)
 
@@ -155,7 +163,7 @@ class Relay:
         while piece := await reader.read(CHUNK_BYTES):
             if finds(piece):
                 if self._losing == "request":
-                    self._lost += 1
+                    self.losses += 1
                     return
                 if self._losing == "answer":
                     unanswered.set()
@@ -168,7 +176,7 @@ class Relay:
         """Returns, which ends the connection, in place of passing on an answer that is to be lost."""
         while piece := await reader.read(CHUNK_BYTES):
             if unanswered.is_set():
-                self._lost += 1
+                self.losses += 1
                 return
             writer.write(piece)
             await writer.drain()

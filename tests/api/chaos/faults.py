@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from tests.api.processes import Server, ServerFailedError
+from tests.api.relay import Relay
 
 PAUSE_SECONDS: Final = (0.5, 4.0)
 DOWN_SECONDS: Final = (0.0, 4.0)
@@ -24,11 +25,17 @@ RESTARTS: Final = 20
 """A store that was killed may find for a moment that its predecessor is not quite gone."""
 
 
+How = Literal["kill", "freeze", "cut off"]
+
+
 @dataclass(frozen=True)
 class Fault:
-    """Something that happens to one server, or to two at once, after a pause, for some seconds."""
+    """Something that happens to one server, or to two at once, after a pause, for some seconds.
 
-    how: Literal["kill", "freeze"]
+    To be cut off is for stores: what they are asked takes effect, but the answer is lost with the connection.
+    """
+
+    how: How
     targets: tuple[str, ...]
     pause_seconds: float
     lasts_seconds: float
@@ -38,24 +45,26 @@ class Fault:
         return f"{self.how} {' and '.join(self.targets)} for {self.lasts_seconds:.1f} s"
 
 
-def faults(seed: int, names: Sequence[str]) -> Iterator[Fault]:
-    """Without an end. Each server is killed once before one is chosen freely."""
+def faults(seed: int, names: Sequence[str], stores: Sequence[str]) -> Iterator[Fault]:
+    """Without an end. Each server is killed once, and each store cut off, before one is chosen freely."""
     chance = random.Random(seed)
-    first = list(names)
+    first: list[tuple[How, str]] = [*(("kill", name) for name in names), *(("cut off", name) for name in stores)]
     chance.shuffle(first)
-    for name in first:
-        yield Fault("kill", (name,), chance.uniform(*PAUSE_SECONDS), chance.uniform(*DOWN_SECONDS))
+    for how, name in first:
+        yield Fault(how, (name,), chance.uniform(*PAUSE_SECONDS), chance.uniform(*DOWN_SECONDS))
     while True:
         targets = tuple(chance.sample(names, chance.choice((1, 1, 1, 2))))
-        pause, long = chance.uniform(*PAUSE_SECONDS), chance.random() < 0.2
-        if chance.random() < 0.4:
+        pause, long, kind = chance.uniform(*PAUSE_SECONDS), chance.random() < 0.2, chance.random()
+        if kind < 0.35:
             yield Fault("kill", targets, pause, chance.uniform(*DOWN_SECONDS))
+        elif kind < 0.55:
+            yield Fault("cut off", (chance.choice(stores),), pause, chance.uniform(*DOWN_SECONDS))
         else:
             yield Fault("freeze", targets, pause, LONG_FROZEN_SECONDS if long else chance.uniform(*FROZEN_SECONDS))
 
 
-def inject(fault: Fault, servers: Mapping[str, Server]) -> None:
-    """Let it happen and mend it; returns when the servers answer again.
+def inject(fault: Fault, servers: Mapping[str, Server], relays: Mapping[str, Relay]) -> None:
+    """Let it happen and mend it; returns when the servers answer again. `relays` stand before the stores.
 
     Raises ServerFailedError when a server had ended by itself before, or does not come back.
     """
@@ -63,18 +72,36 @@ def inject(fault: Fault, servers: Mapping[str, Server]) -> None:
     for name in fault.targets:
         if not servers[name].running:
             raise ServerFailedError(f"{name} ended by itself:\n{servers[name].tail()}")
-    number = signal.SIGKILL if fault.how == "kill" else signal.SIGSTOP
     for name in fault.targets:
-        _signal_all(servers[name], number)
+        _begin(fault.how, servers[name], relays.get(name))
     time.sleep(fault.lasts_seconds)
     for name in fault.targets:
-        if fault.how == "kill":
-            servers[name].kill()
-            _restart(servers[name])
-        else:
-            _signal_all(servers[name], signal.SIGCONT)
+        _end(fault.how, servers[name], relays.get(name))
     for name in fault.targets:
         servers[name].wait_ready()
+
+
+def _begin(how: How, server: Server, relay: Relay | None) -> None:
+    match how:
+        case "kill":
+            _signal_all(server, signal.SIGKILL)
+        case "freeze":
+            _signal_all(server, signal.SIGSTOP)
+        case "cut off":
+            assert relay is not None, f"{server.name} has no relay"
+            relay.lose("answer")
+
+
+def _end(how: How, server: Server, relay: Relay | None) -> None:
+    match how:
+        case "kill":
+            server.kill()
+            _restart(server)
+        case "freeze":
+            _signal_all(server, signal.SIGCONT)
+        case "cut off":
+            assert relay is not None, f"{server.name} has no relay"
+            relay.pass_on()
 
 
 def _signal_all(server: Server, number: signal.Signals) -> None:

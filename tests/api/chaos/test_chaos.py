@@ -1,4 +1,4 @@
-"""Stores and services are killed and frozen under load, and nothing that was accepted is lost or counted twice.
+"""Stores and services are killed, frozen and cut off under load: nothing that was accepted is lost or counted twice.
 
 Two minutes with 500 deliveries a second in `make test`, ten in `make chaos`. AUREN_CHAOS_SECONDS, AUREN_CHAOS_RATE and
 AUREN_CHAOS_SEED (printed in each run) make other runs, and the same one again. Nothing here measures time: on a slow
@@ -34,6 +34,7 @@ from tests.api.chaos.faults import faults, inject
 from tests.api.chaos.sender import Result
 from tests.api.places import REPOSITORY
 from tests.api.processes import Server, Servers
+from tests.api.relay import Relay, everything
 from tests.api.services.measurements import query
 from tests.api.services.platform import Platform, Service
 from tests.api.services.vendor_api import ROLE, VendorApis, bridge_database
@@ -57,10 +58,27 @@ class Scene:
     vendors: VendorApis
     marker: str = field(default_factory=lambda: f"{random.SystemRandom().randrange(16**8):08x}")
     services: dict[str, Service] = field(default_factory=dict)
+    relays: dict[str, Relay] = field(default_factory=dict)
+    """Between the services and the stores."""
+
+    def start_relays(self, open_until: contextlib.ExitStack) -> None:
+        """Before the services, which find the stores through them."""
+        kafka = self.platform.kafka
+        self.relays |= {
+            "kafka": Relay(kafka.relayed_port, everything, kafka.relay_port),
+            "postgres": Relay(self.platform.postgres.port, everything),
+            "redis": Relay(self.platform.redis.port, everything),
+        }
+        for relay in self.relays.values():
+            open_until.enter_context(relay)
 
     def start_services(self) -> None:
         """The bridge, two collectors and the biometric service."""
-        environment = self.vendors.environment
+        environment = self.vendors.environment | {
+            "AUREN_KAFKA_BOOTSTRAP": f"{stores.HOST}:{self.relays['kafka'].port}",
+            "AUREN_DATABASE_PORT": str(self.relays["postgres"].port),
+            "AUREN_REDIS_PORT": str(self.relays["redis"].port),
+        }
         for name, module, user, arguments in (
             ("serve", "auren.bridge", ROLE, ("serve",)),
             ("collect-1", "auren.bridge", ROLE, ("collect",)),
@@ -74,7 +92,7 @@ class Scene:
     @property
     def servers(self) -> dict[str, Server]:
         """All that can be killed."""
-        of_stores = {name: getattr(self.platform, name).server for name in ("kafka", "postgres", "redis")}
+        of_stores = {name: getattr(self.platform, name).server for name in self.relays}
         return of_stores | {name: service.server for name, service in self.services.items()}
 
     async def people(self) -> list[Person]:
@@ -134,8 +152,9 @@ async def test_what_was_accepted_becomes_events_once_whatever_is_killed(servers:
     database = await postgres.create_database()
     platform = Platform(kafka, postgres, stores.start_redis(servers), servers, database)
     await asyncio.to_thread(platform.prepare)
-    with VendorApis(servers.folder / "providers") as vendors:
+    with VendorApis(servers.folder / "providers") as vendors, contextlib.ExitStack() as open_until:
         scene = Scene(platform, vendors)
+        scene.start_relays(open_until)
         signing = servers.folder / "providers" / "terra" / SIGNING_SECRET
         signing.parent.mkdir(parents=True)
         signing.write_text(f"terra-{os.urandom(16).hex()}")
@@ -149,6 +168,9 @@ async def test_what_was_accepted_becomes_events_once_whatever_is_killed(servers:
         result, found = Result.read(result_file), await ledger.found(platform, map(plan.delivery, range(plan.count)))
         verdict = ledger.verdict(plan, result.never, found)
         print_table(plan, result, found, happened)
+        losses = {name: relay.losses for name, relay in scene.relays.items()}
+        print(f"{'answers of stores lost':<28} {losses}", flush=True)
+        assert losses["kafka"] > 0
         assert (left, verdict.faults()) == ({}, {})
         assert set(found.parked.values()) <= {"unknown-user"}
         assert scene.secret_files() == secrets
@@ -195,14 +217,14 @@ def start_sender(servers: Servers, plan: Plan) -> tuple[Server, Path]:
 
 
 def rage(scene: Scene, sender: Server) -> Counter[str]:
-    """Kill and freeze until the time is over and each server was killed; what happened, by kind and target."""
+    """Until the time is over, and each server was killed and each store cut off; what happened, by kind and target."""
     happened = Counter[str]()
     servers, end = scene.servers, time.monotonic() + SECONDS
-    for number, fault in enumerate(faults(SEED, list(servers))):
-        if number >= len(servers) and time.monotonic() > end:
+    for number, fault in enumerate(faults(SEED, list(servers), list(scene.relays))):
+        if number >= len(servers) + len(scene.relays) and time.monotonic() > end:
             break
         print(f"{time.strftime('%H:%M:%S')} {fault}", flush=True)
-        inject(fault, servers)
+        inject(fault, servers, scene.relays)
         happened.update(f"{fault.how} {target}" for target in fault.targets)
     return happened
 

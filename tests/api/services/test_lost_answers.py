@@ -94,7 +94,11 @@ async def test_a_delivery_whose_acknowledgement_is_lost_is_in_the_log_once(alone
         bridge = ready(alone.service("auren.bridge", "serve", user=ROLE, environment=through(relay)))
         relay.lose("request")
         answering = asyncio.create_task(asyncio.to_thread(bridge.post, PATH, push(0), alone.bearer(user)))
-        await lose_both(relay)
+        await relay.lost(2)
+        relay.lose("answer")
+        await relay.lost(2)
+        assert not (answering.done() and answering.result().is_success)
+        relay.pass_on()
         answer = await answering
         while answer.status_code == 503:  # a machine so slow that the bridge gave up: the app repeats it
             await until_ready(bridge)
@@ -103,14 +107,6 @@ async def test_a_delivery_whose_acknowledgement_is_lost_is_in_the_log_once(alone
         in_log = [dict(r.headers)["ce_id"].decode() for r in await alone.records(WEBHOOKS, user, 1)]
         assert in_log.count(answer.json()["id"]) == 1
         assert defects(bridge) == []
-
-
-async def lose_both(relay: Relay) -> None:
-    """Requests are being lost: wait for that, then lose answers, then nothing."""
-    await relay.lost(2)
-    relay.lose("answer")
-    await relay.lost(2)
-    relay.pass_on()
 
 
 async def until_ready(service: Service) -> None:
@@ -129,7 +125,10 @@ async def test_events_that_are_lost_on_the_way_to_the_log_count_once(alone: Plat
         relay.lose("request")
         for minute in range(3):
             bridge.post(PATH, push(minute), alone.bearer(user)).raise_for_status()
-        await lose_both(relay)
+        await relay.lost(2)
+        relay.lose("answer")
+        await relay.lost(2)
+        relay.pass_on()
         await until_ready(collector)
         bridge.post(PATH, push(3), alone.bearer(user)).raise_for_status()
         await all_there(alone, user, 4)
