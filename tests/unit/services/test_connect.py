@@ -368,6 +368,8 @@ async def test_the_routes_are_told_of_and_tell_the_truth(bench: Bench) -> None:
             "trouble": [],
         }
         bench.double.faults.append(Fault(503, {"Retry-After": "17"}))
+        begun = await client.get("/connect/oura", headers=person)
+        assert (begun.status_code, begun.headers["cache-control"]) == (200, "no-store")
         refused = await client.get("/connect/terra", headers=person)
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "17")
         bench.double.faults.append(Fault(410))

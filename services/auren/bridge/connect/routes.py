@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, Field
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, Response
 
 from auren.auth import SCOPE_CONNECT_PROVIDERS, Principal, Verifier
 from auren.bridge.connect.accounts import Accounts, MissingError, UnknownProviderError
@@ -86,12 +86,15 @@ def router(verifier: Verifier, accounts: Accounts) -> APIRouter:
         return ConnectionsOut(connections=[_connection(known) for known in await accounts.of(caller.user_id)])
 
     @routes.get("/connect/{provider}", responses={**UNKNOWN, **NOT_NOW})
-    async def connect(provider: Provider, caller: Annotated[Principal, Depends(person)]) -> ConnectOut:
+    async def connect(
+        provider: Provider, response: Response, caller: Annotated[Principal, Depends(person)]
+    ) -> ConnectOut:
         """Begin to connect an account: where to send the person's browser.
 
         Open the address in the browser of the person who asks for it; whoever logs in there is connected with them.
         What was begun before with the same provider ends.
         """
+        response.headers["Cache-Control"] = "no-store"  # the address works once
         try:
             return ConnectOut(url=await accounts.begin(provider, caller.user_id))
         except UnknownProviderError:
