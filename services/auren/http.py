@@ -25,6 +25,7 @@ from auren.link import RETRY_AFTER_SECONDS, UnavailableError
 from auren.openapi import PROBLEM_JSON, ROUTES, urn
 from auren.settings import ServiceSettings
 from auren.telemetry import Metrics, MetricsServer, logger
+from auren.transport import JoiningProtocol
 
 GRACE_SECONDS: Final = 20
 """How long requests in flight may take after the signal to stop; below the pod's grace period of 30 s."""
@@ -253,6 +254,7 @@ async def serve(app: ASGIApp, settings: ServiceSettings, health: Health, metrics
         server_header=False,
         timeout_keep_alive=65,
         timeout_graceful_shutdown=GRACE_SECONDS,
+        http=JoiningProtocol,
         proxy_headers=False,  # whom a header names is not believed
     )
     server = MetricsServer(metrics, settings.host, settings.metrics_port)

@@ -173,25 +173,55 @@ async def _read(headers: dict[bytes, bytes], receive: Receive, ticket: Ticket, l
     length = headers.get(b"content-length", b"0")
     if length.isdigit() and int(length) > limit:
         raise TooLargeError(limit)
+    message = at_once(receive)
+    if message is None or message.get("more_body", False):
+        body = await _read_on(message, receive, ticket, limit)
+    else:
+        body = _chunk(message)
+        _take_in(len(body), len(body), ticket, limit)
+    if not body:
+        raise ProblemError(400, "empty", "the body is empty")
+    return body
+
+
+async def _read_on(first: Message | None, receive: Receive, ticket: Ticket, limit: int) -> bytes:
+    """A body that comes in parts, or later than its headers: bounded in time, and no more read than is allowed."""
     chunks: list[bytes] = []
     size = 0
     try:
         async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
-            more = True
-            while more:
+            message = first or await receive()
+            while True:
+                chunks.append(_chunk(message))
+                size += len(chunks[-1])
+                _take_in(len(chunks[-1]), size, ticket, limit)
+                if not message.get("more_body", False):
+                    return b"".join(chunks)
                 message = await receive()
-                chunk = _chunk(message)
-                more = message.get("more_body", False)
-                size += len(chunk)
-                if size > limit:
-                    raise TooLargeError(limit)
-                ticket.add(len(chunk))
-                chunks.append(chunk)
     except TimeoutError:
         raise ProblemError(408, "timeout", "the body did not come in time") from None
-    if not size:
-        raise ProblemError(400, "empty", "the body is empty")
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _take_in(more: int, size: int, ticket: Ticket, limit: int) -> None:
+    """Account for `more` bytes of a body that has `size` by now. Raises 413, and UnavailableError without room."""
+    if size > limit:
+        raise TooLargeError(limit)
+    ticket.add(more)
+
+
+def at_once(receive: Receive) -> Message | None:
+    """The next message when it has come already, as most bodies have with their headers; None when it must be awaited.
+
+    Nothing is taken then. A time limit around the wait would cost more than the rest of the reading.
+    """
+    waiting = receive()
+    try:
+        waiting.send(None)  # type: ignore[attr-defined]
+    except StopIteration as come:
+        message: Message = come.value
+        return message
+    waiting.close()  # type: ignore[attr-defined]
+    return None
 
 
 def _chunk(message: Message) -> bytes:

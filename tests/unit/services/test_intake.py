@@ -226,3 +226,42 @@ async def test_the_token_may_stand_in_the_header_of_the_apps_example_server(benc
     token = bench.token("push:healthkit")
     assert (await bench.post(None, headers={"authorization": "", "api-key": token}))[0] == 503
     assert (await bench.post(None, headers={"authorization": "", "api-key": "nonsense"}))[0] == 401
+
+
+async def test_what_has_come_is_taken_without_waiting_and_what_has_not_is_left_for_later() -> None:
+    came: asyncio.Queue[Message] = asyncio.Queue()
+
+    async def receive() -> Message:
+        return await came.get()
+
+    assert module.at_once(receive) is None
+    came.put_nowait({"type": "http.request", "body": b"all", "more_body": False})
+    assert module.at_once(receive) == {"type": "http.request", "body": b"all", "more_body": False}
+    assert module.at_once(receive) is None
+    assert came.empty()
+
+
+@pytest.mark.parametrize("late", [True, False], ids=["late", "with the headers"])
+async def test_a_body_in_parts_is_one_body_whenever_they_come(bench: Bench, late: bool) -> None:
+    parts = [DOCUMENT[:5], b"", DOCUMENT[5:]]
+
+    async def receive() -> Message:
+        if late:
+            await asyncio.sleep(0)
+        part = parts.pop(0)
+        return {"type": "http.request", "body": part, "more_body": bool(parts)}
+
+    with bench.admission.ticket() as ticket:
+        assert await module._read({}, receive, ticket, len(DOCUMENT)) == DOCUMENT
+    assert bench.admission.in_flight == 0
+
+
+@pytest.mark.parametrize("parts", [[DOCUMENT], [DOCUMENT[:-1], DOCUMENT[-1:]]], ids=["whole", "in parts"])
+async def test_a_body_over_the_limit_is_413_also_without_a_length(bench: Bench, parts: list[bytes]) -> None:
+    left = list(parts)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": left.pop(0), "more_body": bool(left)}
+
+    with bench.admission.ticket() as ticket, pytest.raises(module.TooLargeError):
+        await module._read({}, receive, ticket, len(DOCUMENT) - 1)
