@@ -42,7 +42,9 @@ WARM_UP_SECONDS: Final = 5
 COLLECTOR_NICE: Final = 10
 """Of the scheduler's autogroups: a weight of 110 beside 1024."""
 
-AIM_PER_SECOND: Final = 12_000
+RATE_PER_SECOND: Final = 12_500
+"""A little above the aim of 12,000 acknowledged."""
+
 NOWHERE: Final = "http://127.0.0.1:9"
 """In place of the vendors' addresses: nothing of a benchmark leaves this machine."""
 
@@ -294,7 +296,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60, help="of the main run")
     parser.add_argument("--beside-seconds", type=float, default=20, help="of each run beside it")
-    parser.add_argument("--rate", type=float, default=AIM_PER_SECOND, help="webhooks a second in the main run")
+    parser.add_argument("--rate", type=float, default=RATE_PER_SECOND, help="webhooks a second in the main run")
     parser.add_argument("--events", type=int, default=2_000_000, help="events through Kafka")
     given = parser.parse_args()
     asyncio.run(run(Size(given.seconds, given.beside_seconds, given.rate, given.events)))
