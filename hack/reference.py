@@ -14,6 +14,7 @@ import yaml
 from auren_operator.api import names, pools, reserved
 from auren_operator.api.defaults import BY_SIZE, JOB_BOX, Box, SizeDefaults
 from auren_operator.api.reasons import SENTENCES
+from auren_operator.components.bridge import COLLECT_CPU_DIVISOR
 from auren_operator.manifests import images
 
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
@@ -139,11 +140,17 @@ def _sizes() -> Iterator[str]:
     )
     yield _table(("", *(f"`{size}`" for size in BY_SIZE)), _size_rows(list(BY_SIZE.values())))
     yield (
-        f"Each of the bridge's two containers has the bridge's resources; the Jobs have {_box(JOB_BOX)} at every size. "
+        f"Each of the bridge's two containers has the bridge's resources, but the collector requests a "
+        f"{COLLECT_CPU_DIVISOR}th of the CPU; the Jobs have {_box(JOB_BOX)} at every size. "
         f"Of TimescaleDB's connections, {pools.RESERVED_CONNECTIONS} are kept free; the rest is shared out to the "
         f"services' pools, so that all pods, and {pools.SURGE} more of each service, fit at once: at least "
-        f"{pools.LEAST_PER_POD} for a pod, at most {pools.GREATEST_POOL} for a container."
+        f"{_least()}, at most {pools.GREATEST_POOL} for a container."
     )
+
+
+def _least() -> str:
+    """What a pod of each service gets at least."""
+    return ", ".join(f"{least} for a pod of {service}" for service, least in pools.LEAST_PER_POD.items())
 
 
 def _size_rows(sizes: Sequence[SizeDefaults]) -> Iterator[Sequence[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,8 +11,16 @@ from auren_operator.api.spec import Stack
 RESERVED_CONNECTIONS: Final = 5
 """Three that PostgreSQL keeps for its superuser (the migrations Job), one for a probe, one for a person's psql."""
 
-LEAST_PER_POD: Final = 2
-"""What every service pod gets at least: two containers with one each (bridge), or one with two."""
+LEAST: Final[Mapping[str, int]] = {"biometric": 2, "bridge_collect": 3, "neuros": 2, "bridge_serve": 1}
+"""What every container gets at least. The collector keeps one while a periodic job runs and one while a token is
+refreshed, and goes on with the third."""
+
+LEAST_PER_POD: Final[Mapping[str, int]] = {
+    "neuros": LEAST["neuros"],
+    "biometric": LEAST["biometric"],
+    "bridge": LEAST["bridge_serve"] + LEAST["bridge_collect"],
+}
+"""The same by service."""
 
 SURGE: Final = 1
 """Pods beyond its replicas that a Deployment may run during a rolling update (its ``maxSurge``)."""
@@ -30,10 +39,9 @@ class Pools:
     bridge_collect: int
 
 
-def least_connections(*greatest_replicas: int) -> int:
-    """The fewest server connections that hold for services with these greatest replicas (0: disabled)."""
-    pods = sum(replicas + SURGE for replicas in greatest_replicas if replicas)
-    return RESERVED_CONNECTIONS + LEAST_PER_POD * pods
+def least_connections(greatest_replicas: Mapping[str, int]) -> int:
+    """The fewest server connections that hold for services (by name) with these greatest replicas (0: disabled)."""
+    return RESERVED_CONNECTIONS + sum(LEAST_PER_POD[name] * _pods(most) for name, most in greatest_replicas.items())
 
 
 def pools(stack: Stack) -> Pools:
@@ -47,7 +55,7 @@ def pools(stack: Stack) -> Pools:
         "neuros": _pods(stack.neuros.greatest_replicas),
         "bridge_serve": _pods(stack.bridge.greatest_replicas),
     }
-    sizes = {"biometric": 2, "bridge_collect": 1, "neuros": 2, "bridge_serve": 1}
+    sizes = dict(LEAST)
     free = stack.timescaledb.max_connections - RESERVED_CONNECTIONS - sum(sizes[name] * pods[name] for name in pods)
     growing = [name for name in pods if pods[name]]
     while growing:

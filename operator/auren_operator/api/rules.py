@@ -69,7 +69,7 @@ def _greatest_replicas(service: Mapping[str, Any], size: Size) -> int:
 
 def _pools_fit(spec: Mapping[str, Any]) -> bool:
     size: Size = spec.get("size", defaults.SIZE)
-    least = least_connections(*(_greatest_replicas(spec[name], size) for name in SERVICES))
+    least = least_connections({name: _greatest_replicas(spec[name], size) for name in SERVICES})
     return int(spec["timescaledb"].get("maxConnections", defaults.MAX_CONNECTIONS)) >= least
 
 
@@ -292,8 +292,8 @@ SPEC: Final = Fields(
     },
     rules=(
         Rule(
-            "timescaledb.maxConnections is too small for the greatest number of replicas: allow 5, and 2 for each pod "
-            "of neuros, biometric and bridge, counting one pod more of each for rolling updates",
+            "timescaledb.maxConnections is too small for the greatest number of replicas: allow 5, 2 for each pod of "
+            "neuros and biometric, and 4 for each of bridge, counting one pod more of each for rolling updates",
             _pools_fit,
         ),
         Rule(NEEDS_EACH_BROKER, _terra_reaches_each_broker),

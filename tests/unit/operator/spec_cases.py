@@ -33,8 +33,8 @@ class Case:
 
 
 CONNECTIONS: Final = (
-    "spec: timescaledb.maxConnections is too small for the greatest number of replicas: allow 5, and 2 for each pod of "
-    "neuros, biometric and bridge, counting one pod more of each for rolling updates"
+    "spec: timescaledb.maxConnections is too small for the greatest number of replicas: allow 5, 2 for each pod of "
+    "neuros and biometric, and 4 for each of bridge, counting one pod more of each for rolling updates"
 )
 OBJECT_NAME: Final = "must be an object's name: lower case letters, digits, '-' and '.'"
 QUANTITY: Final = "must be a quantity such as 250m or 512Mi, and more than nothing"
@@ -139,7 +139,7 @@ GOOD: Final = (
     Case("nothing at all", {}),
     Case("everything", EVERYTHING),
     *(Case(f"size {size}", {"size": size}) for size in ("demo", "small", "medium", "large")),
-    Case("as many pods as 50 connections hold", {"size": "demo", "neuros": {"replicas": 17}}),
+    Case("as many pods as 50 connections hold", {"size": "demo", "neuros": {"replicas": 15}}),
     Case("no service at all", {name: {"enabled": False} for name in ("neuros", "biometric", "bridge")}),
     Case("autoscaling without a minimum", {"size": "large", "bridge": {"autoscaling": {"maxReplicas": 1}}}),
     Case("a request that equals its limit", {"redis": {"resources": {"requests": {"cpu": 1}, "limits": {"cpu": "1"}}}}),
@@ -276,7 +276,7 @@ BAD: Final = (
         {"biometric": {"autoscaling": {"minReplicas": 4, "maxReplicas": 3}}},
         ("spec.biometric.autoscaling: minReplicas must not exceed maxReplicas",),
     ),
-    Case("more pods than 50 connections hold", {"size": "demo", "neuros": {"replicas": 18}}, (CONNECTIONS,)),
+    Case("more pods than 50 connections hold", {"size": "demo", "neuros": {"replicas": 16}}, (CONNECTIONS,)),
     Case("more pods than connections after scaling", {"bridge": {"autoscaling": {"maxReplicas": 50}}}, (CONNECTIONS,)),
     Case(
         "a size for which 28 connections are too few",

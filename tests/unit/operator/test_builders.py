@@ -48,7 +48,7 @@ service = st.fixed_dictionaries(
     {},
     optional={
         "enabled": st.booleans(),
-        "replicas": st.integers(1, 5),
+        "replicas": st.integers(1, 4),
         "env": st.just([{"name": "AUREN_LOG_LEVEL", "value": "DEBUG"}]),
         "labels": st.just({"team": "people"}),
         "annotations": st.just({"note": "mine"}),
@@ -56,7 +56,7 @@ service = st.fixed_dictionaries(
         "tolerations": st.just([{"key": "dedicated", "operator": "Exists"}]),
         "priorityClassName": st.just("high"),
     },
-) | st.fixed_dictionaries({"autoscaling": st.fixed_dictionaries({"maxReplicas": st.integers(2, 6)})})
+) | st.fixed_dictionaries({"autoscaling": st.fixed_dictionaries({"maxReplicas": st.integers(2, 4)})})
 providers = st.fixed_dictionaries(
     {},
     optional={

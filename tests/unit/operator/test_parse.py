@@ -63,7 +63,7 @@ def test_everything_that_is_written_is_taken() -> None:
 
 
 def test_autoscaling_starts_at_the_sizes_replicas_but_not_above_its_maximum() -> None:
-    assert a_stack({"size": "large", "neuros": {"autoscaling": {"maxReplicas": 9}}}).neuros.replicas == 4
+    assert a_stack({"size": "large", "neuros": {"autoscaling": {"maxReplicas": 6}}}).neuros.replicas == 4
     assert a_stack({"size": "large", "neuros": {"autoscaling": {"maxReplicas": 3}}}).neuros.replicas == 3
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auren_operator.api.pools import GREATEST_POOL, LEAST_PER_POD, RESERVED_CONNECTIONS, SURGE, pools
+from auren_operator.api.pools import GREATEST_POOL, LEAST, LEAST_PER_POD, RESERVED_CONNECTIONS, SURGE, pools
 from auren_operator.api.rules import violations
 from tests.unit.operator.built import a_stack
 
@@ -38,8 +38,7 @@ def test_all_pods_together_stay_within_the_servers_connections(spec: dict[str, o
         + pods(stack.bridge.greatest_replicas) * (sizes.bridge_serve + sizes.bridge_collect)
     )
     assert used + RESERVED_CONNECTIONS <= stack.timescaledb.max_connections
-    assert min(sizes.neuros, sizes.biometric, sizes.bridge_serve + sizes.bridge_collect) >= LEAST_PER_POD
-    assert min(sizes.bridge_serve, sizes.bridge_collect) >= 1
+    assert all(getattr(sizes, container) >= least for container, least in LEAST.items())
     assert max(sizes.neuros, sizes.biometric, sizes.bridge_serve, sizes.bridge_collect) <= GREATEST_POOL
 
 
@@ -49,8 +48,9 @@ def test_a_refused_spec_would_really_not_fit(spec: dict[str, object]) -> None:
         return
     room = {**spec, "timescaledb": {"maxConnections": 1000}}
     stack = a_stack(room)
-    services = (stack.neuros, stack.biometric, stack.bridge)
-    least = RESERVED_CONNECTIONS + LEAST_PER_POD * sum(pods(service.greatest_replicas) for service in services)
+    services = {"neuros": stack.neuros, "biometric": stack.biometric, "bridge": stack.bridge}
+    least = RESERVED_CONNECTIONS
+    least += sum(LEAST_PER_POD[name] * pods(service.greatest_replicas) for name, service in services.items())
     assert violations({**spec, "timescaledb": {"maxConnections": least}} if least >= 10 else room) == []
     assert spec["timescaledb"]["maxConnections"] < least  # type: ignore[index]  # the strategy makes a mapping
 

@@ -119,7 +119,7 @@ async def test_an_update_that_rolls_nothing_lets_the_next_one_come_without_an_ev
     """An autoscaler's new minimum changes the Deployment's digest and none of its fields: no controller will report."""
 
     def least(number: int) -> dict[str, Any]:
-        scaling = {"autoscaling": {"minReplicas": number, "maxReplicas": 5}}
+        scaling = {"autoscaling": {"minReplicas": number, "maxReplicas": 4}}
         return {"neuros": scaling, "biometric": scaling, "bridge": scaling}
 
     await world.up(least(1))
