@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from auren.auth import ForbiddenError, NotConfiguredError, Principal, UnauthorizedError, Verifier
@@ -144,12 +145,20 @@ async def _answer(_request: Request, error: Exception) -> Response:
     return problem.response()
 
 
-async def _answer_http(_request: Request, error: Exception) -> Response:
+async def _answer_http(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    return ProblemError(
-        error.status_code, f"http-{error.status_code}", str(error.detail), headers=error.headers
-    ).response()
+    headers = {"Allow": _allowed(request)} if error.status_code == 405 else error.headers
+    return ProblemError(error.status_code, f"http-{error.status_code}", str(error.detail), headers=headers).response()
+
+
+def _allowed(request: Request) -> str:
+    """All methods of the path (RFC 9110, section 10.2.1): the router tells of its first route alone."""
+    return ", ".join(
+        method
+        for method in sorted(_METHODS)
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
+    )
 
 
 async def _answer_invalid(_request: Request, error: Exception) -> Response:

@@ -10,6 +10,7 @@ from typing import Final, Literal, cast, get_args
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
+from fastapi import APIRouter
 from pydantic import SecretStr
 
 from auren.auth import Revocations, Verifier, jwks
@@ -110,14 +111,20 @@ def webhooks(*secrets: bytes) -> tuple[Webhook, ...]:
 
 
 def front(
-    log: Log, served: tuple[Webhook, ...], *, admission: Admission | None = None, deliveries_per_second: float = 1e9
+    log: Log,
+    served: tuple[Webhook, ...],
+    *routes: APIRouter,
+    admission: Admission | None = None,
+    deliveries_per_second: float = 1e9,
 ) -> Front:
-    """The application. `deliveries_per_second` is that of one address."""
+    """The application, with these routes. `deliveries_per_second` is that of one address."""
     metrics = Metrics("bridge")
     room = admission or Admission()
     counted = IntakeMetrics(metrics, room)
     buckets = Buckets(deliveries_per_second, 1e9)
     intakes = {w.path: Intake(w, cast(BatchingProducer, log), room, buckets, counted) for w in served}
     app = create_app("bridge", SETTINGS, Health("biometric-bridge"), metrics)
+    for router in routes:
+        app.include_router(router)
     describe(app, served)
     return Front(intakes, app)

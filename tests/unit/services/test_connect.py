@@ -79,7 +79,7 @@ class MemoryBooks:
 class Bench:
     """Accounts with a vendor that is all three."""
 
-    def __init__(self, folder: Path, public_url: str = URL) -> None:
+    def __init__(self, folder: Path, public_url: str = URL, books: MemoryBooks | None = None) -> None:
         self.folder = folder
         for provider, names in {
             "oura": {"client-id": CLIENT_ID, "client-secret": CLIENT_SECRET},
@@ -89,7 +89,7 @@ class Bench:
             (folder / provider).mkdir(exist_ok=True)
             for name, content in names.items():
                 (folder / provider / name).write_text(content + "\n")
-        self.double, self.books, self.metrics = VendorDouble(), MemoryBooks(), Metrics("bridge")
+        self.double, self.books, self.metrics = VendorDouble(), books or MemoryBooks(), Metrics("bridge")
         self.transport = httpx.ASGITransport(self.double.app)
         self.accounts = Accounts(
             BridgeSettings(

@@ -79,6 +79,11 @@ class Bench:
         async def strict(question: Strict) -> dict[str, int]:
             return {"times": question.times}
 
+        @app.get("/things/{thing}")
+        @app.delete("/things/{thing}")
+        async def things(thing: str) -> dict[str, str]:
+            return {"thing": thing}
+
         @app.get("/fails/{how}")
         async def fails(how: str) -> None:
             raise {
@@ -148,6 +153,7 @@ def test_errors_are_problems(client: TestClient) -> None:
     assert int(away.headers["Retry-After"]) > 0
     problem(client.get("/nowhere"), 404, "http-404")
     assert client.delete("/ask").headers["Allow"] == "POST"
+    assert client.put("/things/1").headers["Allow"] == "DELETE, GET", "of all routes of the path"
     problem(client.delete("/ask"), 405, "http-405")
 
 

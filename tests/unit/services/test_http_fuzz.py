@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, cast
 
 import schemathesis
@@ -11,6 +13,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from auren.biometric import api as biometric
 from auren.biometric.store import Readings
+from auren.bridge.connect import routes as connect
+from auren.bridge.connect.books import Begun, Ended, Known
 from auren.events import METRICS
 from auren.health import Health
 from auren.http import create_app
@@ -23,6 +27,7 @@ from auren.neuros.audit import Audit
 from auren.telemetry import Metrics
 from tests.unit.services.front import SECRET, SETTINGS, Kafka, Log, front, verifier, webhooks
 from tests.unit.services.http_fuzz import PROOFS, Case, ask, chosen, config, shows_nothing_of
+from tests.unit.services.test_connect import Bench, MemoryBooks
 
 KAFKA: Final[tuple[Kafka, ...]] = ("there", "there", "there", "away", "lost", "refusing")
 NOW: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -68,8 +73,42 @@ def talking(stores: Stores) -> Agent:
     return agent
 
 
-LOG, STORES = Log(), Stores()
-BRIDGE: Final = schemathesis.openapi.from_asgi("/openapi.json", front(LOG, webhooks(SECRET)), config=config(25))
+class Books(MemoryBooks):
+    """What is kept of people who connect, or away; any state is that of somebody who has begun, if it is to be."""
+
+    away = False
+    any_state = False
+
+    async def begin(self, *begun: Any) -> None:
+        self._require()
+        await super().begin(*begun)
+
+    async def take(self, state: str, provider: str, at: datetime) -> Begun | None:
+        self._require()
+        return Begun("anna", None, at, b"") if self.any_state else await super().take(state, provider, at)
+
+    async def end(self, *ended: Any) -> Ended:
+        self._require()
+        return await super().end(*ended)
+
+    async def of(self, user_id: str) -> list[Known]:
+        self._require()
+        return [Known("whoop", NOW, True, ("offline",)), Known("terra", NOW, False, ())]
+
+    def _require(self) -> None:
+        if self.away:
+            raise UnavailableError("database", "connection lost")
+
+
+LOG, STORES, BOOKS = Log(), Stores(), Books()
+FOLDER: Final = TemporaryDirectory()
+"""Of the vendors' credentials; it goes with the process, for the tests are made before any fixture is."""
+
+BRIDGE: Final = schemathesis.openapi.from_asgi(
+    "/openapi.json",
+    front(LOG, webhooks(SECRET), connect.router(verifier(), Bench(Path(FOLDER.name), books=BOOKS).accounts)),
+    config=config(25),
+)
 BIOMETRIC: Final = schemathesis.openapi.from_asgi(
     "/openapi.json",
     service(biometric.router(verifier(), cast(Readings, STORES), cast(LatestValues, STORES))),
@@ -83,6 +122,9 @@ NEUROS: Final = schemathesis.openapi.from_asgi(
 @BRIDGE.parametrize()
 def test_the_bridge_answers_as_documented_and_accepts_what_kafka_has(case: Case) -> None:
     LOG.kafka, LOG.appended = chosen(case, KAFKA), []
+    BOOKS.away, BOOKS.any_state = chosen(case, ((False, False), (False, True), (True, False)))
+    if (name := case.path_parameters.get("provider")) is not None:
+        case.path_parameters["provider"] = chosen(case, ("oura", "whoop", "terra", name))
     proof = chosen(case, PROOFS)
     answer = ask(case, proof)
     accepted = answer.status_code in (200, 202) and case.path.startswith("/webhooks/") and case.method == "POST"
