@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final, TypeVar
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -227,8 +228,10 @@ def decoded(decode: Decode, body: bytes) -> Decoded | None:
         assert events.decode(encoded) == event
         assert event.observed_at <= event.received_at
     assert size <= BYTES_OUT * max(len(body), 100)
-    same = {event.event_id: event for event in found.events}
-    assert all(same[event.event_id] == event for event in found.events)
+    # an id is that of the content: a document that stands there twice, once with a later version, is one event
+    unversioned = [msgspec.structs.replace(event, version=0) for event in found.events]
+    same = {event.event_id: event for event in unversioned}
+    assert all(same[event.event_id] == event for event in unversioned)
     assert not any(SECRET in name for name in [*found.unknown, *found.skipped])
     return found
 
