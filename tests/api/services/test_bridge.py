@@ -340,7 +340,7 @@ async def test_a_foreign_record_in_the_log_goes_to_the_dead_letters(platform: Pl
         await producer.send_and_wait(WEBHOOKS.name, b"x", headers=[("ce_subject", user.encode())])
     dead = await platform.records(WEBHOOKS_DLQ, user, 2)
     assert sorted(dict(r.headers)["error"] for r in dead) == [
-        b"header ce_time is missing",
+        b"header ce_id is missing",
         b"no decoder for this provider",
     ]
     assert 'auren_collector_deliveries_total{outcome="dead",provider="unknown"}' in collector.metrics()

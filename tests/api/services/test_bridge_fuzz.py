@@ -63,7 +63,8 @@ def accepted(bridge: Service, keys: Keys) -> list[str]:
 
 async def in_topic(platform: Platform, count: int) -> set[str]:
     """The ids of all deliveries in the log."""
-    return {dict(record.headers)["ce_id"].decode() for record in await platform.records(WEBHOOKS, "", count)}
+    headers = [dict(record.headers) for record in await platform.records(WEBHOOKS, "", count)]
+    return {found["ce_id"].decode() for found in headers if "ce_id" in found}  # other tests write what is none
 
 
 async def test_what_is_accepted_is_in_the_topic_and_nothing_is_while_kafka_is_away(

@@ -243,10 +243,14 @@ class Works:
     vendors: VendorApis
     environment: dict[str, str] = field(default_factory=lambda: {"AUREN_RECONCILE_ROUND_SECONDS": "1"})
 
-    def start(self, name: str = "collect", **environment: str) -> Service:
-        """A process of the bridge that has all it needs."""
+    def launch(self, name: str = "collect", **environment: str) -> Service:
+        """A process of the bridge that listens."""
         merged = {**self.vendors.environment, **self.environment, **environment}
-        service = self.platform.service("auren.bridge", name, user=ROLE, environment=merged)
+        return self.platform.service("auren.bridge", name, user=ROLE, environment=merged)
+
+    def start(self, name: str = "collect", **environment: str) -> Service:
+        """The same, once it has all it needs."""
+        service = self.launch(name, **environment)
         service.wait_ready()
         return service
 
@@ -360,7 +364,8 @@ async def test_a_challenge_that_does_not_reach_the_bridge_is_told(works: Works) 
         return False
 
     works.vendors.oura.double.subscriptions.challenge = nobody
-    collector = works.start(AUREN_OURA_SUBSCRIPTIONS_SECONDS="1")
+    # not `start`: it may be unwell before it was seen to be well
+    collector = works.launch(AUREN_OURA_SUBSCRIPTIONS_SECONDS="1")
 
     def told() -> bool:
         return "chores" in {one["name"] for one in collector.health().json().get("missing", ())}

@@ -177,8 +177,12 @@ async def test_rows_whose_commit_is_lost_are_there_once(alone: Platform) -> None
         await relay.lost(2)
         assert await values(alone, user) == []
         relay.lose("answer")
+
+        async def first_there() -> bool:
+            return await values(alone, user) == rates
+
+        await until(first_there)
         await relay.lost(2)
-        assert await values(alone, user) == rates
         relay.pass_on()
         await publish(alone, [event(user, [90.0], document="d2", start=FIRST)])
 

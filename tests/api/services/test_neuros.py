@@ -223,7 +223,7 @@ def test_the_thresholds_can_be_read(platform: Platform, neuros: Service) -> None
         ({"message": ""}, "body.message"),
         ({"message": "x" * 4001}, "body.message"),
         ({"message": "hi", "session_id": "a/b"}, "body.session_id"),
-        ({"message": "hi", "user": "anna"}, "body.user"),
+        ({"message": "hi", "user": "anna"}, "body"),
         ({"message": "hi", "context": {"feeling": "great"}}, "body.context.feeling"),
     ],
 )
