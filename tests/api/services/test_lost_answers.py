@@ -167,11 +167,23 @@ async def all_there(platform: Platform, user: str, count: int) -> None:
     await until(there)
 
 
+async def caught_up(platform: Platform) -> None:
+    """Wait until what other tests have left in the topic is stored: somebody's event behind it, in every partition."""
+    people = [new_user() for _ in range(60)]  # by their keys they are spread over the three partitions
+    await publish(platform, [event(user, [60.0]) for user in people])
+
+    async def all_there() -> bool:
+        return all([await values(platform, user) == [60.0] for user in people])
+
+    await until(all_there)
+
+
 async def test_rows_whose_commit_is_lost_are_there_once(alone: Platform) -> None:
     user, rates = new_user(), [60.0 + minute for minute in range(50)]
     with Relay(alone.postgres.port, commits()) as relay:
         environment = {"AUREN_DATABASE_PORT": str(relay.port)}
         biometric = ready(alone.service("auren.biometric", user="biometric-production", environment=environment))
+        await caught_up(alone)
         relay.lose("request")
         await publish(alone, [event(user, rates)])
         await relay.lost(2)
