@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import secrets
+import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,14 +16,17 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
+from auren import events
 from auren.bridge.chores.housekeeping import ExpiredStates
 from auren.bridge.connect.books import Books, GoneError
 from auren.bridge.tokens import TokenBox, Tokens, TokenStore
+from auren.topics import EVENTS
 from tests.api.processes import Servers
 from tests.api.services.measurements import query
 from tests.api.services.platform import Platform, Service, new_user
-from tests.api.services.vendor_api import PUBLIC_URL, ROLE, VendorApi, VendorApis, bridge_database
+from tests.api.services.vendor_api import PUBLIC_URL, ROLE, VendorApi, VendorApis, bridge_database, whoop_signed
 from tests.api.services.waiting import until
+from tests.unit.services.vendor_documents import whoop_notice, whoop_sleep
 from tests.unit.services.vendor_double import Fault
 from tests.unit.services.vendor_logins import API_KEY, DEV_ID, WIDGET_PATH, WIDGET_URL
 
@@ -162,6 +167,41 @@ async def test_who_allows_it_is_connected_and_only_ciphertext_is_kept(
         assert secret not in page.text
         assert secret not in desk.bridge.server.log.read_text()
         assert await desk.holds(secret) == (["connections", "oauth_tokens"] if secret == user else [])
+
+
+async def test_what_a_vendor_names_of_who_has_connected_is_fetched_with_their_tokens(desk: Desk) -> None:
+    user, vendors_id, double = new_user(), secrets.randbelow(2**31), desk.vendors.whoop.double
+    assert desk.connect("whoop", user, vendors_id).status_code == 200
+    saved = await desk.tokens("whoop", user)
+    desk.platform.stop_collectors()
+    collector = desk.platform.service("auren.bridge", "collect", user=ROLE, environment=desk.vendors.environment)
+    collector.wait_ready()
+
+    async def fetched() -> bool:
+        records = await desk.platform.records(EVENTS, user, 0)
+        found = [events.decode(record.value or b"") for record in records]
+        return {event.document_id for event in found if event.kind == "sleep"} == nights
+
+    async def night_is_an_event() -> None:
+        sleep = str(uuid.uuid4())
+        double.documents[str(vendors_id), f"/v2/activity/sleep/{sleep}"] = whoop_sleep(id=sleep, user_id=vendors_id)
+        notice = whoop_notice(user_id=vendors_id, id=sleep, type="sleep.updated")
+        desk.bridge.post("/webhooks/whoop", *whoop_signed(notice)).raise_for_status()
+        nights.add(f"sleep/{sleep}")
+        await until(fetched)
+
+    nights: set[str] = set()
+    await night_is_an_event()
+    assert await desk.tokens("whoop", user) == saved, "the access token of the login was good"
+    double.end_access(str(vendors_id))
+    await night_is_an_event()
+    refreshed = await desk.tokens("whoop", user)
+    assert saved is not None
+    assert refreshed is not None
+    assert refreshed.refresh != saved.refresh, "so was its refresh token, which works once"
+    for secret in (saved.access, saved.refresh, refreshed.access, refreshed.refresh, user, str(vendors_id)):
+        assert secret is not None
+        assert secret not in collector.server.log.read_text()
 
 
 async def test_a_state_works_once(desk: Desk) -> None:
