@@ -10,7 +10,7 @@ from tests.kind.platform import Platform, heart_rates
 USER = "person-of-the-kind-tier"
 
 CHECKS = {
-    ("biometric-bridge", 8889): {"kafka", "database", "authentication", "revoked-tokens"},
+    ("biometric-bridge", 8889): {"kafka", "database", "authentication", "revoked-tokens", "breakers"},
     ("biometric-production", 8888): {"kafka", "dead-letters", "database", "redis", "auth", "revoked-tokens"},
     ("neuros-advanced", 8000): {"database", "redis", "chroma", "agent", "auth", "revoked-tokens"},
 }
