@@ -23,7 +23,19 @@ from tests.api.processes import Servers
 
 CHORES = {"chores", "reconciliations", "oura_subscriptions"}
 BRIDGE = {"connections", "oauth_tokens", "oauth_states", "parked_deliveries", *CHORES}
-TABLES = {"readings", "deletion_tombstones", "revoked_tokens", "erased_users", "audit_log", *BRIDGE}
+LEARNT = {
+    "ingested_events",
+    "daily_values",
+    "hourly_values",
+    "sleep_sessions",
+    "workouts",
+    "people",
+    "mode_switches",
+    "patterns",
+    "outbox",
+    "chat_messages",
+}
+TABLES = {*LEARNT, "readings", "deletion_tombstones", "revoked_tokens", "erased_users", "audit_log", *BRIDGE}
 PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
 
 
