@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from auren.auth import Revocations, Verifier
-from auren.biometric.api import router
+from auren.biometric.api import Stores, router
 from auren.biometric.ingest import Ingest
 from auren.biometric.settings import BiometricSettings
 from auren.biometric.store import Readings
@@ -43,5 +43,5 @@ def build(settings: BiometricSettings, health: Health, metrics: Metrics) -> Fast
     health.fact("timescaledb edition", readings.edition)
     parts = (database, revocations, hot, producer, consumer)
     app = create_app(SERVICE, settings, health, metrics, parts)
-    app.include_router(router(verifier, readings, LatestValues(hot, database)))
+    app.include_router(router(verifier, Stores(readings, LatestValues(hot, database))))
     return app

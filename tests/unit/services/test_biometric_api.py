@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from auren.auth import Revocations, Verifier, jwks
-from auren.biometric.api import router
+from auren.biometric.api import Stores, router
 from auren.health import Health
 from auren.http import create_app
 from auren.settings import ServiceSettings
@@ -43,7 +43,7 @@ def app() -> FastAPI:
     settings = ServiceSettings(auth_jwks=SecretStr(json.dumps(jwks(KEY.public_key()))))
     revocations = Revocations(none)
     subject = create_app("test", settings, Health("test"), Metrics("test"), (revocations,))
-    subject.include_router(router(Verifier(settings, revocations), Empty(), Empty()))  # type: ignore[arg-type]
+    subject.include_router(router(Verifier(settings, revocations), Stores(Empty(), Empty())))  # type: ignore[arg-type]
     return subject
 
 

@@ -111,7 +111,7 @@ BRIDGE: Final = schemathesis.openapi.from_asgi(
 )
 BIOMETRIC: Final = schemathesis.openapi.from_asgi(
     "/openapi.json",
-    service(biometric.router(verifier(), cast(Readings, STORES), cast(LatestValues, STORES))),
+    service(biometric.router(verifier(), biometric.Stores(cast(Readings, STORES), cast(LatestValues, STORES)))),
     config=config(20),
 )
 NEUROS: Final = schemathesis.openapi.from_asgi(

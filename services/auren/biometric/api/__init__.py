@@ -1,0 +1,28 @@
+"""What people and other parts may ask of the biometric service: one module for each group of routes."""
+
+from dataclasses import dataclass
+
+from fastapi import APIRouter
+
+from auren.auth import SCOPE_READ_BIOMETRICS, Verifier
+from auren.biometric.api import latest, readings
+from auren.biometric.store import Readings
+from auren.http import authenticated
+from auren.latest import LatestValues
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What the routes read from; all of it belongs to the service."""
+
+    readings: Readings
+    latest: LatestValues
+
+
+def router(verifier: Verifier, stores: Stores) -> APIRouter:
+    """All routes. Each takes a bearer token whose `sub` is the user of the path, with the scope of its group."""
+    reader = authenticated(verifier, SCOPE_READ_BIOMETRICS)
+    together = APIRouter()
+    together.include_router(readings.routes(reader, stores.readings))
+    together.include_router(latest.routes(reader, stores.latest))
+    return together
