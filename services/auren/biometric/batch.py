@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
 from auren.events import Event, InvalidRecordError, decode, faults
@@ -28,6 +28,7 @@ class Row(NamedTuple):
     version: int
     event_id: uuid.UUID
     received_at: datetime
+    day: date
 
     @property
     def key(self) -> tuple[str, str, str, datetime]:
@@ -116,6 +117,17 @@ def rows(events: Sequence[Event], deleted: dict[Document, int]) -> list[Row]:
     return [newest[key] for key in sorted(newest)]
 
 
+_MOMENT = timedelta(microseconds=1)
+
+
+def local_day(time: datetime, end_time: datetime | None) -> date:
+    """The person's calendar day of a reading: that of its end, in the offset which the event names.
+
+    A night belongs to the day of waking; an interval that ends at midnight belongs to the day before.
+    """
+    return time.date() if end_time is None or end_time <= time else (end_time - _MOMENT).date()
+
+
 def _rows(event: Event) -> Iterable[Row]:
     for reading in event.readings:
         yield Row(
@@ -131,4 +143,5 @@ def _rows(event: Event) -> Iterable[Row]:
             version=event.version,
             event_id=event.event_id,
             received_at=event.received_at,
+            day=local_day(reading.time, reading.end_time),
         )

@@ -136,9 +136,9 @@ def test_up_down_and_up_again(bench: Bench) -> None:
     assert revision(bench) == REVISION
     assert tables(bench) == {*TABLES, "alembic_version"}
     chain.downgrade(lambda: connect(bench.settings(), autocommit=False), "0003")
-    assert tables(bench) == {*TABLES - CHORES, "alembic_version"}
+    assert tables(bench) == {*TABLES - LEARNT - CHORES, "alembic_version"}
     chain.downgrade(lambda: connect(bench.settings(), autocommit=False), "0002")
-    assert tables(bench) == {*TABLES - BRIDGE, "alembic_version"}
+    assert tables(bench) == {*TABLES - LEARNT - BRIDGE, "alembic_version"}
     chain.downgrade(lambda: connect(bench.settings(), autocommit=False), "base")
     assert tables(bench) == {"alembic_version"}
     chain.upgrade(lambda: connect(bench.settings(), autocommit=False), "0001")
@@ -158,6 +158,28 @@ def test_again_changes_nothing_and_keeps_the_data(bench: Bench) -> None:
         assert sorted(before) == sorted(
             connection.execute("SELECT relname, relacl::text FROM pg_class ORDER BY oid").fetchall()
         )
+
+
+def test_what_was_stored_before_gets_days_and_counts_once(bench: Bench) -> None:
+    chain.upgrade(lambda: connect(bench.settings(), autocommit=False), "0004")
+    insert = """
+        INSERT INTO readings (time, user_id, metric, source, value, end_time, provider, document_id, version, event_id,
+                              received_at)
+        VALUES (%s, 'anna', 'heart_rate', 'oura', %s, %s, 'oura', 'one', 1, %s, now())
+    """
+    with bench.connect() as connection:
+        for time, value, end in (
+            ("2026-03-01T23:00:00Z", 60.5, "2026-03-02T00:00:00Z"),
+            ("2026-03-01T22:00:00Z", 61.25, None),
+            ("2026-03-01T23:30:00Z", 70, "2026-03-02T07:00:00Z"),
+        ):
+            connection.execute(insert, (time, value, end, "00000000-0000-0000-0000-000000000001"))
+    chain.upgrade(lambda: connect(bench.settings(), autocommit=False))
+    with bench.connect() as connection:
+        days = connection.execute("SELECT day::text, count, total FROM daily_values ORDER BY day").fetchall()
+        events = connection.execute("SELECT event_id::text, user_id FROM ingested_events").fetchall()
+    assert days == [("2026-03-01", 2, 121_750_000), ("2026-03-02", 1, 70_000_000)]
+    assert events == [("00000000-0000-0000-0000-000000000001", "anna")]
 
 
 def test_readings_are_a_hypertable_with_chunks_of_a_day(bench: Bench) -> None:
@@ -245,7 +267,7 @@ def test_each_role_has_the_rights_of_the_table_and_no_others(bench: Bench) -> No
         ("neuros_advanced", "SELECT * FROM oauth_states"),
         ("biometric_production", "SELECT * FROM audit_log"),
         ("biometric_production", "SELECT * FROM langgraph.checkpoints"),
-        ("biometric_production", "DELETE FROM deletion_tombstones"),
+        ("biometric_production", "DELETE FROM erased_users"),
         ("biometric_production", "CREATE TABLE public.mine (x int)"),
         ("neuros_advanced", "DELETE FROM readings"),
         ("neuros_advanced", "SELECT * FROM audit_log"),
