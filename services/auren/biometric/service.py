@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from auren.auth import Revocations, Verifier
 from auren.biometric.api import Stores, router
 from auren.biometric.ingest import Ingest
+from auren.biometric.ranges import Ranges
 from auren.biometric.settings import BiometricSettings
 from auren.biometric.store import Readings
 from auren.database import Database
@@ -43,5 +44,5 @@ def build(settings: BiometricSettings, health: Health, metrics: Metrics) -> Fast
     health.fact("timescaledb edition", readings.edition)
     parts = (database, revocations, hot, producer, consumer)
     app = create_app(SERVICE, settings, health, metrics, parts)
-    app.include_router(router(verifier, Stores(readings, LatestValues(hot, database))))
+    app.include_router(router(verifier, Stores(Ranges(database), LatestValues(hot, database))))
     return app

@@ -52,11 +52,6 @@ _MERGE = f"""
 INSERT INTO readings ({_LIST}) SELECT {_LIST} FROM incoming
 ON CONFLICT (user_id, metric, source, time) DO UPDATE SET {_SET} WHERE excluded.version >= readings.version
 """
-_RANGE = """
-SELECT time, source, value, end_time, flags FROM readings
-WHERE user_id = $1 AND metric = $2 AND time >= $3 AND time < $4 AND (time, source) > ($5, $6)
-ORDER BY time, source LIMIT $7
-"""
 
 
 class UnstorableError(Exception):
@@ -69,14 +64,6 @@ class Stored:
 
     merged: list[Row]
     kept_out: int
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Where a page ended: the next one begins behind it."""
-
-    time: datetime
-    source: str
 
 
 class Readings:
@@ -114,19 +101,6 @@ class Readings:
             raise UnstorableError(type(error).__name__) from error
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise UnavailableError("database", type(error).__name__) from error
-
-    async def range(
-        self, user_id: str, metric: str, start: datetime, end: datetime, after: Position, limit: int
-    ) -> list[asyncpg.Record]:
-        """At most `limit` readings from `start` up to, not including, `end`, by time and source, behind `after`.
-
-        Raises UnavailableError.
-        """
-        async with self._database.connection() as connection:
-            rows: list[asyncpg.Record] = await connection.fetch(
-                _RANGE, user_id, metric, start, end, after.time, after.source, limit
-            )
-        return rows
 
 
 async def _delete(connection: PoolConnectionProxy, deleted: dict[Document, int]) -> None:

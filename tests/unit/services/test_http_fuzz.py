@@ -12,7 +12,7 @@ from fastapi import APIRouter, FastAPI
 from langgraph.checkpoint.memory import InMemorySaver
 
 from auren.biometric import api as biometric
-from auren.biometric.store import Readings
+from auren.biometric.ranges import Ranges
 from auren.bridge.connect import routes as connect
 from auren.bridge.connect.books import Begun, Ended, Known
 from auren.events import METRICS
@@ -39,10 +39,18 @@ class Stores:
     away = False
     written = 0
 
-    async def range(self, _user: str, _metric: str, _start: Any, _end: Any, _position: Any, most: int) -> list[Any]:
+    async def raw(self, _asked: Any, _position: Any, most: int) -> list[Any]:
         self._require()
         minutes = [NOW - timedelta(minutes=minute) for minute in range(min(most, 3))]
         return [{"time": t, "value": 61.5, "source": "w", "end_time": None, "flags": None} for t in minutes]
+
+    async def hours(self, asked: Any, _position: Any, _most: int) -> list[Any]:
+        self._require()
+        facts = {"count": 3, "average": 61.5, "lowest": 60.0, "highest": 63.0, "total": 184.5}
+        return [{"time": asked.start, "source": "w", **facts}]
+
+    async def days(self, asked: Any, _midnights: Any, position: Any, most: int) -> list[Any]:
+        return await self.hours(asked, position, most)
 
     async def of(self, _user: str) -> Latest:
         self._require()
@@ -111,7 +119,7 @@ BRIDGE: Final = schemathesis.openapi.from_asgi(
 )
 BIOMETRIC: Final = schemathesis.openapi.from_asgi(
     "/openapi.json",
-    service(biometric.router(verifier(), biometric.Stores(cast(Readings, STORES), cast(LatestValues, STORES)))),
+    service(biometric.router(verifier(), biometric.Stores(cast(Ranges, STORES), cast(LatestValues, STORES)))),
     config=config(20),
 )
 NEUROS: Final = schemathesis.openapi.from_asgi(

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from auren.auth import SCOPE_READ_BIOMETRICS, Verifier
 from auren.biometric.api import latest, readings
-from auren.biometric.store import Readings
+from auren.biometric.ranges import Ranges
 from auren.http import authenticated
 from auren.latest import LatestValues
 
@@ -15,7 +15,7 @@ from auren.latest import LatestValues
 class Stores:
     """What the routes read from; all of it belongs to the service."""
 
-    readings: Readings
+    ranges: Ranges
     latest: LatestValues
 
 
@@ -23,6 +23,6 @@ def router(verifier: Verifier, stores: Stores) -> APIRouter:
     """All routes. Each takes a bearer token whose `sub` is the user of the path, with the scope of its group."""
     reader = authenticated(verifier, SCOPE_READ_BIOMETRICS)
     together = APIRouter()
-    together.include_router(readings.routes(reader, stores.readings))
+    together.include_router(readings.routes(reader, stores.ranges))
     together.include_router(latest.routes(reader, stores.latest))
     return together
