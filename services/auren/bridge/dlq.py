@@ -29,7 +29,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from auren.bridge.dead_letters import ORIGINS, Letter, Place, Wanted, letter, mark, marked, original_headers, place
-from auren.bridge.topic_reader import TopicReader
+from auren.topic_reader import TopicReader
 from auren.events import Headers
 from auren.kafka import Producer, Record, RefusedError
 from auren.link import UnavailableError, describe
