@@ -1,4 +1,4 @@
-"""From the table `outbox` to Kafka: each record once, in the order of its rows, also when a process dies between the two.
+"""From the table `outbox` to Kafka: each record once and in order, also when a process dies between the two.
 
 Rows are marked as attempted before they are sent and deleted once Kafka has them. Whoever finds a marked row does not
 know whether Kafka has it; it asks the topic, whose records carry their ids, and sends only what is not there.
@@ -41,14 +41,15 @@ MARGIN: Final = timedelta(minutes=5)
 """How much earlier than the attempt a record's time in Kafka may lie: the clocks of producer and database differ."""
 
 SETTLING: Final = timedelta(seconds=15)
-"""How long after an attempt of which the end is not known its records may still arrive: a delivery's time limit is 5 s, a
-request's 10 s. Until then nothing is sent, for the order's sake."""
+"""How long after an attempt of which the end is not known its records may still arrive: a delivery's time limit is
+5 s, a request's 10 s. Until then nothing is sent, for the order's sake."""
 
 CLIENT_ID: Final = "biometric-production-outbox"
 ID: Final = "ce_id"
 
 _TAKE = """
-SELECT id, topic, user_id, value, headers, attempted_at, coalesce(attempted_at > now() - $2::interval, false) AS settling
+SELECT id, topic, user_id, value, headers, attempted_at,
+       coalesce(attempted_at > now() - $2::interval, false) AS settling
 FROM outbox ORDER BY id LIMIT $1
 """
 _MARK = "UPDATE outbox SET attempted_at = now() WHERE id = ANY($1)"

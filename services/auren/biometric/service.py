@@ -6,10 +6,12 @@ from fastapi import FastAPI
 
 from auren.auth import Revocations, Verifier
 from auren.biometric.api import Stores, router
-from auren.biometric.ingest import Ingest
+from auren.biometric.edition import Edition
+from auren.biometric.ingest.judge import Judge
+from auren.biometric.ingest.worker import Ingest
+from auren.biometric.outbox import Outbox
 from auren.biometric.ranges import Ranges
 from auren.biometric.settings import BiometricSettings
-from auren.biometric.store import Readings
 from auren.database import Database
 from auren.health import Health
 from auren.http import create_app
@@ -28,21 +30,22 @@ def build(settings: BiometricSettings, health: Health, metrics: Metrics) -> Fast
     revocations = Revocations(database.revoked_tokens)
     verifier = Verifier(settings, revocations)
     hot = HotValues(settings)
-    readings = Readings(database)
+    edition = Edition(database)
     producer = Producer(settings, SERVICE)
-    ingest = Ingest(readings, hot, producer, metrics)
+    outbox = Outbox(settings, database, producer, metrics)
+    ingest = Ingest(database, hot, producer, outbox, Judge(), metrics)
     consumer = Consumer(settings, client_id=SERVICE, group=BIOMETRIC_GROUP, topics=(EVENTS,), handle=ingest.handle)
     metrics.gauge("lag_records", "Events behind the end of the partitions of this replica").set_function(
         lambda: sum(consumer.lag().values())
     )
     health.add("kafka", consumer.check)
     health.add("dead-letters", producer.check)
-    health.add("database", readings.check)
+    health.add("database", edition.check)
     health.add("redis", hot.check)
     health.add("auth", verifier.check)
     health.add("revoked-tokens", revocations.check)
-    health.fact("timescaledb edition", readings.edition)
-    parts = (database, revocations, hot, producer, consumer)
+    health.fact("timescaledb edition", edition.name)
+    parts = (database, revocations, hot, producer, outbox, consumer)
     app = create_app(SERVICE, settings, health, metrics, parts)
     app.include_router(router(verifier, Stores(Ranges(database), LatestValues(hot, database))))
     return app

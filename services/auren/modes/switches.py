@@ -1,4 +1,4 @@
-"""The record that tells of a person's new mode: `neuros-mode-switches`, written by the biometric service, read by NEUROS.
+"""The record that tells of a person's new mode, on `neuros-mode-switches`: from the biometric service to NEUROS.
 
 CloudEvents 1.0 in binary mode, as the events of measurements: key is the user id, value the JSON of `ModeSwitch`.
 """
@@ -6,7 +6,6 @@ CloudEvents 1.0 in binary mode, as the events of measurements: key is the user i
 from __future__ import annotations
 
 import uuid
-from datetime import datetime
 from typing import Final, Literal
 
 import msgspec

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from functools import cache
@@ -13,7 +13,6 @@ from auren.events import Event, InvalidRecordError, decode, faults
 from auren.kafka import Record
 from auren.latest import LatestValue
 from auren.plausibility import UNTRUSTED
-
 
 Key = tuple[str, str, str, datetime]
 """User, metric, source, time: the primary key of `readings`."""

@@ -2,8 +2,9 @@
 
 The order inside is the safety of it. First the people's rows are locked (and made for new people), then it is asked
 who was erased: an erasure commits `erased_users`, then takes the same rows, so it either sees what this transaction
-wrote or this transaction sees the erasure. Rows are inserted as if all were new; only where fewer were inserted than
-sent does the insert go back, and what was there before is read.
+wrote or this transaction sees the erasure. Rows that lie behind everything stored of their person, metric and source
+are copied straight into the table. The others are inserted as if all were new; only where fewer were inserted than sent
+does the insert go back, and what was there before is read.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from auren.biometric.ingest import loading, writing
 from auren.biometric.ingest.batch import Document, Row, document_of
-from auren.biometric.ingest.person import People, Person, PersonState
+from auren.biometric.ingest.person import People, Person
 from auren.biometric.ingest.sequence import Outcome, Prior
 from auren.events import Event
 
@@ -58,11 +59,13 @@ INSERT INTO readings ({_LIST}) SELECT {_LIST} FROM incoming
 ON CONFLICT (user_id, metric, source, time) DO UPDATE SET {_SET} WHERE excluded.version >= readings.version
 """
 _UNDER_KEYS = f"""
-SELECT {", ".join("r." + column for column in COLUMNS)} FROM incoming i JOIN readings r USING (user_id, metric, source, time)
+SELECT {", ".join("r." + column for column in COLUMNS)}
+FROM incoming i JOIN readings r USING (user_id, metric, source, time)
 WHERE r.time BETWEEN $1 AND $2
 """
 _DELETE = """
-DELETE FROM readings r USING unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) AS d(user_id, metric, source, time)
+DELETE FROM readings r
+USING unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) AS d(user_id, metric, source, time)
 WHERE r.user_id = d.user_id AND r.metric = d.metric AND r.source = d.source AND r.time = d.time
 """
 
@@ -77,12 +80,16 @@ async def take_in(connection: PoolConnectionProxy, events: Sequence[Event], peop
     prior = await _prior(connection, events, people)
     outcome = learn(prior)
     rows = outcome.stored_rows()
-    await _stage(connection, rows)
-    if outcome.deleted or not await _all_new(connection, len(rows)):
-        outcome = learn(await _with_rows_under_keys(connection, prior, rows))
-        if outcome.deleted:
-            await connection.execute(_DELETE, *_columns(outcome.deleted, 4))
-        await connection.execute(_MERGE)
+    await _copy(connection, "readings", [row for row in rows if row.user_id not in outcome.contested])
+    contested = [row for row in rows if row.user_id in outcome.contested]
+    if contested or outcome.deleted:
+        await connection.execute(_STAGING)
+        await _copy(connection, "incoming", contested)
+        if outcome.deleted or not await _all_new(connection, len(contested)):
+            outcome = learn(await _with_rows_under_keys(connection, prior, contested))
+            if outcome.deleted:
+                await connection.execute(_DELETE, *_columns(outcome.deleted, 4))
+            await connection.execute(_MERGE)
     await writing.write(connection, outcome)
     return outcome
 
@@ -125,7 +132,7 @@ async def _people(connection: PoolConnectionProxy, events: Sequence[Event], peop
         if person is not None:
             found[user] = person
         elif revision == 0:
-            found[user] = Person(user, 0, PersonState(clocks[user]))
+            found[user] = Person(user, 0, clocks[user])
     return found | await loading.load(connection, {user: at for user, at in locked if user not in found})
 
 
@@ -138,16 +145,13 @@ async def _rows_of(connection: PoolConnectionProxy, deleted: set[Document]) -> d
     return {document: tuple(rows) for document, rows in documents.items()}
 
 
-async def _stage(connection: PoolConnectionProxy, rows: Sequence[Row]) -> None:
-    await connection.execute(_STAGING)
+async def _copy(connection: PoolConnectionProxy, table: str, rows: Sequence[Row]) -> None:
     if rows:
-        await connection.copy_records_to_table("incoming", records=rows, columns=COLUMNS)
+        await connection.copy_records_to_table(table, records=rows, columns=COLUMNS)
 
 
 async def _all_new(connection: PoolConnectionProxy, count: int) -> bool:
     """Insert the staged rows if none of their keys is taken; else insert nothing."""
-    if not count:
-        return True
     savepoint = connection.transaction()
     await savepoint.start()
     status = await connection.execute(_INSERT_NEW)

@@ -26,7 +26,7 @@ from auren.plausibility import FUTURE_SKEW
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
-_STATES = "SELECT user_id, state FROM people WHERE user_id = ANY($1)"
+_STATES = "SELECT user_id, clock, state FROM people WHERE user_id = ANY($1)"
 _DAYS = """
 SELECT d.user_id, d.metric, d.day, d.source, d.count, d.total
 FROM unnest($1::text[], $2::date[]) AS p(user_id, today)
@@ -62,7 +62,7 @@ async def load(connection: PoolConnectionProxy, revisions: Mapping[str, int]) ->
     if not revisions:
         return {}
     states = await connection.fetch(_STATES, list(revisions))
-    people = {user: Person(user, revisions[user], _state.decode(state)) for user, state in states}
+    people = {user: Person.stored(user, revisions[user], clock, _state.decode(state)) for user, clock, state in states}
     users, todays = list(people), [person.today for person in people.values()]
     await _load_amounts(connection, people, users, todays)
     await _load_nights(connection, people, users, todays)
@@ -109,7 +109,7 @@ async def _load_nights(
 
 
 async def _load_recent(connection: PoolConnectionProxy, people: Mapping[str, Person]) -> None:
-    clocks: list[datetime] = [person.state.clock for person in people.values()]
+    clocks: list[datetime] = [person.clock for person in people.values()]
     rows = await connection.fetch(
         _RECENT, list(people), clocks, list(HOURLY), RECENT, min(clocks) - RECENT, max(clocks) + FUTURE_SKEW
     )

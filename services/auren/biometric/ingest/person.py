@@ -62,27 +62,18 @@ class Held(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PersonState(msgspec.Struct, frozen=True):
-    """What is stored in `people.state`.
+    """What is stored in `people.state`, beside the clock and what the tables of days, nights and patterns hold."""
 
-    `offset_minutes` is the offset from UTC that the newest event named, so `clock` in it is the person's own time.
-    """
-
-    clock: datetime
     offset_minutes: int = 0
     held: dict[str, Held] = {}
     mode: ModeState = INITIAL
-    patterns_day: date | None = None
 
 
 class Amount(NamedTuple):
     """How many trusted readings, and their sum in millionths of the metric's unit."""
 
-    count: int
+    readings: int
     total: int
-
-    def plus(self, count: int, total: int) -> Amount:
-        """With more (or, negative, less) of them."""
-        return Amount(self.count + count, self.total + total)
 
 
 NOTHING: Final = Amount(0, 0)
@@ -114,11 +105,21 @@ class Night(NamedTuple):
 
 @dataclass(slots=True)
 class Person:
-    """One person as of one revision."""
+    """One person as of one revision.
+
+    `clock` is the greatest `received_at` so far; `offset_minutes` the offset from UTC that the newest event named, so
+    the clock in it is the person's own time. `held` is the latest trusted value of each metric that decisions need.
+    `frontier` is the greatest time stored of a metric and source, as far as this process has seen it: a later row is
+    under a key that nothing holds.
+    """
 
     user_id: str
     revision: int
-    state: PersonState
+    clock: datetime
+    offset_minutes: int = 0
+    held: dict[str, Held] = field(default_factory=dict)
+    mode: ModeState = INITIAL
+    frontier: dict[tuple[str, str], datetime] = field(default_factory=dict)
     days: dict[str, Days] = field(default_factory=dict)
     hours: dict[str, Hours] = field(default_factory=dict)
     recent: dict[tuple[str, str, datetime], Recent] = field(default_factory=dict)
@@ -129,12 +130,23 @@ class Person:
         """One to work on."""
         return replace(
             self,
+            held=dict(self.held),
+            frontier=dict(self.frontier),
             days=dict(self.days),
             hours=dict(self.hours),
             recent=dict(self.recent),
             nights=dict(self.nights),
             patterns=dict(self.patterns),
         )
+
+    @classmethod
+    def stored(cls, user_id: str, revision: int, clock: datetime, state: PersonState) -> Person:
+        """As the row has it; days, nights and patterns are still to come."""
+        return cls(user_id, revision, clock, state.offset_minutes, dict(state.held), state.mode)
+
+    def state(self) -> PersonState:
+        """What the row is to hold."""
+        return PersonState(self.offset_minutes, self.held, self.mode)
 
     def count_day(self, metric: str, day: date, source: str, count: int, total: int) -> None:
         """Add to a day (or, negative, take away)."""
@@ -148,19 +160,14 @@ class Person:
         """Keep a reading of the last day."""
         self.recent[metric, source, time] = Recent(value, document)
 
-    def move_to(self, offset_minutes: int) -> None:
-        """Be where clocks have this offset from UTC."""
-        if offset_minutes != self.state.offset_minutes:
-            self.state = msgspec.structs.replace(self.state, offset_minutes=offset_minutes)
-
     @property
     def today(self) -> date:
         """The person's calendar day at the clock."""
-        return self.local(self.state.clock).date()
+        return self.local(self.clock).date()
 
     def local(self, time: datetime) -> datetime:
         """A moment in the offset that the newest event named."""
-        return time.astimezone(timezone(timedelta(minutes=self.state.offset_minutes)))
+        return time.astimezone(timezone(timedelta(minutes=self.offset_minutes)))
 
 
 When = TypeVar("When")
@@ -171,13 +178,14 @@ def _with(
 ) -> dict[When, Mapping[str, Amount]]:
     sources = amounts.get(when, {})
     known = sources.get(source, NOTHING)
-    return {**amounts, when: {**sources, source: known.plus(count, total)}}
+    return {**amounts, when: {**sources, source: Amount(known.readings + count, known.total + total)}}
 
 
 class People:
     """The people of the batches before, by revision."""
 
     def __init__(self) -> None:
+        """Nobody yet."""
         self._people: OrderedDict[str, Person] = OrderedDict()
 
     def at(self, user_id: str, revision: int) -> Person | None:
@@ -187,6 +195,11 @@ class People:
             return None
         self._people.move_to_end(user_id)
         return person
+
+    def forget(self, user_ids: Iterable[str]) -> None:
+        """Load these people anew when they are needed."""
+        for user_id in user_ids:
+            self._people.pop(user_id, None)
 
     def keep(self, people: Iterable[Person]) -> None:
         """Take in what a committed batch made of people."""

@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Final
 
-import msgspec
-
 from auren.biometric.ingest.batch import Document, Key, Row, document_of, last_moment, offset_minutes
 from auren.biometric.ingest.judge import Judge
 from auren.biometric.ingest.person import HOURLY, TRACKED, Held, Night, Person, StoredPattern
@@ -50,8 +48,10 @@ class Prior:
 class Outcome:
     """What the database shall hold after the batch, and what is to be told.
 
-    `rows` by key, None where a row is gone; `deleted` are keys whose stored row was deleted, whatever came after;`days` and `hours` are differences of count and total; `nights` and
-    `workouts` hold the event to store, None where it is gone; `patterns` by person, kind and detail.
+    `rows` by key, None where a row is gone; `deleted` are keys whose stored row was deleted, whatever came after;
+    `contested` are people some of whose rows may be under keys that are taken; `newest` is the newest trusted row by
+    user and metric. `days` and `hours` are differences of count and total. `nights` and `workouts` hold the event to
+    store, None where it is gone; `patterns` are by person, kind and detail. `events` counts what became of them.
     """
 
     people: dict[str, Person] = field(default_factory=dict)
@@ -66,6 +66,8 @@ class Outcome:
     switches: list[ModeSwitch] = field(default_factory=list)
     events: Counter[str] = field(default_factory=Counter)
     outdated_rows: int = 0
+    newest: dict[tuple[str, str], Row] = field(default_factory=dict)
+    contested: set[str] = field(default_factory=set)
 
     def stored_rows(self) -> list[Row]:
         """The rows that are to be there."""
@@ -113,8 +115,7 @@ class _Sequence:
         person = self.outcome.people.get(event.user_id)
         if person is None:
             person = self.outcome.people[event.user_id] = self._prior.people[event.user_id].copy()
-        if event.received_at > person.state.clock:
-            person.state = msgspec.structs.replace(person.state, clock=event.received_at)
+        person.clock = max(person.clock, event.received_at)
         return person
 
     def _buried(self, document: Document) -> int:
@@ -142,15 +143,19 @@ class _Sequence:
         return known is None or known.version <= version
 
     def _readings(self, event: Event, document: Document, person: Person) -> None:
-        """The hot loop: most readings are trusted and new, and cost a row, a lookup and an addition."""
+        """The hot loop: most readings are trusted and new, and cost a row, two lookups and an addition."""
         user, source, received, version = event.user_id, event.source, event.received_at, event.version
+        provider, document_id, event_id = event.provider, event.document_id, event.event_id
         earliest, latest = received - LATE_AFTER, received + FUTURE_SKEW
-        rows, prior, held = self.outcome.rows, self._prior.rows, self._judge.held
-        doomed = self._doomed.get(document)
-        sums: dict[tuple[str, date], list[int]] = {}
-        offset = 0
+        rows, prior, doomed = self.outcome.rows, self._prior.rows, self._doomed.get(document)
+        learnt, frontier = _Learnt(), person.frontier
         for reading in event.readings:
             metric, value, time = reading.metric, reading.value, reading.time
+            reached = frontier.get((metric, source))
+            if reached is None or time <= reached:
+                self.outcome.contested.add(user)
+            if reached is None or time > reached:
+                frontier[metric, source] = time
             marks = reading.flags
             low, high = _BOUNDS[metric]
             trusted = low <= value <= high and earliest <= time <= latest
@@ -158,39 +163,51 @@ class _Sequence:
                 marks = (*marks, *(mark for mark in flags(metric, value, time, received) if mark not in marks))
                 trusted = UNTRUSTED.isdisjoint(marks)
             last = last_moment(time, reading.end_time)
-            offset = offset_minutes(last)
             row = Row(
                 time, user, metric, source, value, reading.end_time, marks or None,
-                event.provider, event.document_id, version, event.event_id, received, offset,
+                provider, document_id, version, event_id, received, offset_minutes(last),
             )  # fmt: skip
             key = (user, metric, source, time)
             old = rows[key] if key in rows else prior.get(key)
-            before = None
             if old is not None:
                 if old.version > version:
                     self.outcome.outdated_rows += 1
                     continue
-                before = self._retract(old, person)
+                self._learn(learnt, source, person)
+                learnt = _Learnt()
+                self._retract(old, person)
             rows[key] = row
             if doomed is not None:
                 doomed.add(key)
-            if not trusted:
-                continue
-            day = last.date()
-            amount = sums.get((metric, day))
-            if amount is None:
-                sums[metric, day] = [1, round(value * MILLIONTHS)]
-            else:
-                amount[0] += 1
-                amount[1] += round(value * MILLIONTHS)
-            if metric in held:
-                _hold(row, person, before)
-            if metric in HOURLY:
-                self._count_hour(person, row, 1)
-                person.remember(metric, source, time, value, document)
-        for (metric, day), (count, total) in sums.items():
+            if trusted:
+                learnt.add(row, last.date())
+        self._learn(learnt, source, person)
+        person.offset_minutes = offset_minutes(last)
+
+    def _learn(self, learnt: _Learnt, source: str, person: Person) -> None:
+        """Take over what some readings of one event add up to."""
+        for (metric, day), (count, total) in learnt.days.items():
             self._count_day(person, metric, day, source, count, total)
-        person.move_to(offset)
+        for row in learnt.hourly:
+            self._count_hour(person, row, 1)
+            person.remember(row.metric, source, row.time, row.value, row.document)
+        for row, before in learnt.newest.values():
+            self._hold(person, row, before)
+
+    def _hold(self, person: Person, row: Row, before: float | None) -> None:
+        """Make a row the latest of its metric, if it is."""
+        known = self.outcome.newest.get((row.user_id, row.metric))
+        if known is None or (known.time, known.version) <= (row.time, row.version):
+            self.outcome.newest[row.user_id, row.metric] = row
+        if row.metric not in self._judge.held:
+            return
+        held = person.held.get(row.metric)
+        if held is None or (held.time, held.version) <= (row.time, row.version):
+            if before is None and held is not None:
+                before = held.value if held.time < row.time else held.before
+            person.held[row.metric] = Held(
+                row.value, row.time, row.version, row.source, row.provider, row.document_id, before
+            )
 
     # What an event takes away
 
@@ -217,23 +234,23 @@ class _Sequence:
             self.outcome.nights[document] = None
         self.outcome.workouts[document] = None
 
-    def _retract(self, row: Row, person: Person) -> float | None:
-        """Take a stored row out of what was learnt from it. Returns what its value had followed, if it was held.
+    def _retract(self, row: Row, person: Person) -> None:
+        """Take a stored row out of what was learnt from it.
 
-        A latest value whose document was deleted has no successor until the next reading: rules about it are off.
+        A latest value that was deleted has no successor until the next reading: rules about it are off.
         """
+        newest = self.outcome.newest.get((row.user_id, row.metric))
+        if newest is not None and newest.key == row.key:
+            del self.outcome.newest[row.user_id, row.metric]
         if not row.trusted:
-            return None
+            return
         self._count_day(person, row.metric, row.local_end.date(), row.source, -1, -round(row.value * MILLIONTHS))
         if row.metric in HOURLY:
             self._count_hour(person, row, -1)
             person.recent.pop((row.metric, row.source, row.time), None)
-        held = person.state.held.get(row.metric)
-        if held is None or held.time != row.time or held.source != row.source:
-            return None
-        rest = {metric: value for metric, value in person.state.held.items() if metric != row.metric}
-        person.state = msgspec.structs.replace(person.state, held=rest)
-        return held.before
+        held = person.held.get(row.metric)
+        if held is not None and held.time == row.time and held.source == row.source:
+            del person.held[row.metric]
 
     # Days and hours
 
@@ -267,15 +284,32 @@ class _Sequence:
             self.outcome.switches.append(switch)
 
 
-def _hold(row: Row, person: Person, before: float | None) -> None:
-    """Make a trusted row the latest value of its metric, if it is."""
-    known = person.state.held.get(row.metric)
-    if known is not None and (known.time, known.version) > (row.time, row.version):
-        return
-    if known is not None:
-        before = known.value
-    held = Held(row.value, row.time, row.version, row.source, row.provider, row.document_id, before)
-    person.state = msgspec.structs.replace(person.state, held={**person.state.held, row.metric: held})
+class _Learnt:
+    """What trusted readings of one event add up to: amounts by metric and day, the newest of each metric."""
+
+    __slots__ = ("days", "hourly", "newest")
+
+    def __init__(self) -> None:
+        self.days: dict[tuple[str, date], list[int]] = {}
+        self.hourly: list[Row] = []
+        self.newest: dict[str, tuple[Row, float | None]] = {}
+
+    def add(self, row: Row, day: date) -> None:
+        """One reading; what it follows in this event is the value before."""
+        metric = row.metric
+        amount = self.days.get((metric, day))
+        if amount is None:
+            self.days[metric, day] = [1, round(row.value * MILLIONTHS)]
+        else:
+            amount[0] += 1
+            amount[1] += round(row.value * MILLIONTHS)
+        if metric in HOURLY:
+            self.hourly.append(row)
+        known = self.newest.get(metric)
+        if known is None:
+            self.newest[metric] = (row, None)
+        elif row.time >= known[0].time:
+            self.newest[metric] = (row, known[0].value)
 
 
 _NEVER: Final = -(2**63) - 1

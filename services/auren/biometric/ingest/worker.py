@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 import asyncpg
 
 from auren.biometric.ingest import ledger, sequence
-from auren.biometric.ingest.batch import Accepted, Poison, Row, read
+from auren.biometric.ingest.batch import Accepted, Poison, read
 from auren.biometric.ingest.judge import Judge
 from auren.biometric.ingest.person import People
 from auren.biometric.ingest.sequence import Outcome
@@ -119,6 +119,10 @@ class Ingest:
                 outcome = await ledger.take_in(
                     connection, events, self._people, lambda prior: sequence.run(events, prior, self._judge)
                 )
+        except asyncpg.UniqueViolationError as error:
+            # What memory knows of these people is not what the table holds. Without it each key is looked up.
+            self._people.forget({event.user_id for event in events})
+            raise UnavailableError("database", type(error).__name__) from error
         except PERMANENT as error:
             raise UnstorableError(type(error).__name__) from error
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -147,7 +151,9 @@ class Ingest:
 
     async def _heat(self, outcome: Outcome) -> None:
         """Bring Redis up to date. It may be away: the rows are safe, and who was missed is emptied when it is back."""
-        values = newest(outcome.stored_rows())
+        values: dict[str, list[LatestValue]] = defaultdict(list)
+        for (user, _), row in outcome.newest.items():
+            values[user].append(row.latest())
         async with self._heating:
             forget = self._stale_users | {document.user_id for document in outcome.tombstones}
             try:
@@ -182,14 +188,3 @@ def parts(records: Sequence[Record], most_bytes: int) -> Iterator[Sequence[Recor
         size += length
     if begin < len(records):
         yield records[begin:]
-
-
-def newest(rows: Iterable[Row]) -> dict[str, list[LatestValue]]:
-    """The newest trusted value per user and metric."""
-    found: dict[str, dict[str, Row]] = defaultdict(dict)
-    for row in rows:
-        metrics = found[row.user_id]
-        known = metrics.get(row.metric)
-        if (known is None or (row.time, row.version) >= (known.time, known.version)) and row.trusted:
-            metrics[row.metric] = row
-    return {user: [row.latest() for row in metrics.values()] for user, metrics in found.items()}

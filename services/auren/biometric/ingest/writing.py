@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from auren.biometric.ingest.batch import Document, offset_minutes, last_moment
+from auren.biometric.ingest.batch import Document, last_moment, offset_minutes
 from auren.biometric.ingest.sequence import Outcome
+from auren.biometric.outbox import pack
 from auren.events import Event
 from auren.modes import switches
 from auren.topics import MODE_SWITCHES
@@ -71,7 +71,8 @@ def _upsert_documents(table: str, columns: Mapping[str, str]) -> str:
 _NIGHTS = _upsert_documents("sleep_sessions", _NIGHT_COLUMNS)
 _WORKOUTS = _upsert_documents("workouts", _WORKOUT_COLUMNS)
 _NO_DOCUMENTS = """
-DELETE FROM {table} t USING unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) AS d(user_id, provider, document_id, version)
+DELETE FROM {table} t
+USING unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) AS d(user_id, provider, document_id, version)
 WHERE t.user_id = d.user_id AND t.provider = d.provider AND t.document_id = d.document_id AND t.version <= d.version
 """
 _SWITCHES = """
@@ -88,7 +89,10 @@ ON CONFLICT (user_id, kind, detail) DO UPDATE
 SET level = excluded.level, confidence = excluded.confidence, since = excluded.since, last_seen = excluded.last_seen,
     ended_at = excluded.ended_at, evidence = excluded.evidence
 """
-_OUTBOX = "INSERT INTO outbox (topic, user_id, value, headers) SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::bytea[])"
+_OUTBOX = """
+INSERT INTO outbox (topic, user_id, value, headers)
+SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::bytea[])
+"""
 
 
 async def write(connection: PoolConnectionProxy, outcome: Outcome) -> None:
@@ -103,10 +107,10 @@ async def write(connection: PoolConnectionProxy, outcome: Outcome) -> None:
         _PEOPLE,
         [person.user_id for person in people],
         [person.revision for person in people],
-        [person.state.clock for person in people],
-        [person.state.mode.mode.value for person in people],
-        [person.state.mode.since or person.state.clock for person in people],
-        [_json(person.state) for person in people],
+        [person.clock for person in people],
+        [person.mode.mode.value for person in people],
+        [person.mode.since or person.clock for person in people],
+        [_json(person.state()) for person in people],
     )
 
 
@@ -165,14 +169,14 @@ def _workout(event: Event) -> tuple[Any, ...]:
 
 async def _decisions(connection: PoolConnectionProxy, outcome: Outcome) -> None:
     if outcome.patterns:
-        rows = [
+        found = [
             (
                 user, pattern.kind, pattern.detail, pattern.level, pattern.confidence, pattern.since,
                 pattern.last_seen, pattern.ended_at, _json(pattern.evidence),
             )
             for (user, _, _), pattern in sorted(outcome.patterns.items())
         ]  # fmt: skip
-        await connection.execute(_PATTERNS, *zip(*rows, strict=True))
+        await connection.execute(_PATTERNS, *zip(*found, strict=True))
     if outcome.switches:
         rows = [
             (
@@ -182,7 +186,10 @@ async def _decisions(connection: PoolConnectionProxy, outcome: Outcome) -> None:
             for one in outcome.switches
         ]  # fmt: skip
         await connection.execute(_SWITCHES, *zip(*rows, strict=True))
-        letters = [(MODE_SWITCHES.name, one.user_id, switches.encode(one), pack(switches.headers(one))) for one in outcome.switches]
+        letters = [
+            (MODE_SWITCHES.name, one.user_id, switches.encode(one), pack(switches.headers(one)))
+            for one in outcome.switches
+        ]
         await connection.execute(_OUTBOX, *zip(*letters, strict=True))
 
 
