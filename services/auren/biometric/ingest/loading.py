@@ -19,8 +19,8 @@ from auren.biometric.ingest.person import (
     Night,
     Person,
     PersonState,
-    StoredPattern,
 )
+from auren.patterns import Known
 from auren.plausibility import FUTURE_SKEW
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ async def load(connection: PoolConnectionProxy, revisions: Mapping[str, int]) ->
     await _load_nights(connection, people, users, todays)
     await _load_recent(connection, people)
     for row in await connection.fetch(_PATTERNS, users):
-        people[row["user_id"]].patterns[row["kind"], row["detail"]] = StoredPattern(
+        people[row["user_id"]].patterns[row["kind"], row["detail"]] = Known(
             kind=row["kind"],
             detail=row["detail"],
             level=row["level"],

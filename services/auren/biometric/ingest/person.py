@@ -15,8 +15,11 @@ from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
+from auren.baselines import LEAST_DAYS, Baseline, baseline
 from auren.biometric.ingest.batch import Document
 from auren.modes.machine import INITIAL, ModeState
+from auren.modes.signals import ANOMALOUS
+from auren.patterns import Known
 
 MOST_PEOPLE: Final = 4_000
 """People kept in memory, the least recently heard of go first; one takes some 20 KB."""
@@ -28,25 +31,12 @@ KEPT_DAYS: Final = 57
 HOURLY: Final = ("hrv_rmssd", "hrv_sdnn")
 """Metrics whose hours are kept, and whose readings of the last day."""
 
-TRACKED: Final = (*HOURLY, "resting_heart_rate", "heart_rate", "recovery_score", "sleep_rem")
+TRACKED: Final = frozenset({*HOURLY, *ANOMALOUS, "heart_rate", "sleep_rem"})
 """Metrics whose days decisions and patterns depend on."""
 
 KEPT_HOURS_DAYS: Final = 31
 KEPT_NIGHTS_DAYS: Final = 15
 RECENT: Final = timedelta(hours=24)
-
-
-class StoredPattern(msgspec.Struct, frozen=True, kw_only=True):
-    """A pattern as the table has it; `ended_at` is None while it is active."""
-
-    kind: str
-    detail: str
-    level: str
-    confidence: float
-    since: datetime
-    last_seen: datetime
-    evidence: dict[str, object]
-    ended_at: datetime | None = None
 
 
 class Held(msgspec.Struct, frozen=True, array_like=True):
@@ -67,6 +57,7 @@ class PersonState(msgspec.Struct, frozen=True):
     offset_minutes: int = 0
     held: dict[str, Held] = {}
     mode: ModeState = INITIAL
+    patterns_day: date | None = None
 
 
 class Amount(NamedTuple):
@@ -124,7 +115,10 @@ class Person:
     hours: dict[str, Hours] = field(default_factory=dict)
     recent: dict[tuple[str, str, datetime], Recent] = field(default_factory=dict)
     nights: dict[Document, Night] = field(default_factory=dict)
-    patterns: dict[tuple[str, str], StoredPattern] = field(default_factory=dict)
+    patterns: dict[tuple[str, str], Known] = field(default_factory=dict)
+    patterns_day: date | None = None
+    _usual: dict[tuple[str, int], Baseline | None] = field(default_factory=dict)
+    _usual_day: date | None = None
 
     def copy(self) -> Person:
         """One to work on."""
@@ -137,24 +131,48 @@ class Person:
             recent=dict(self.recent),
             nights=dict(self.nights),
             patterns=dict(self.patterns),
+            _usual=dict(self._usual),
         )
 
     @classmethod
     def stored(cls, user_id: str, revision: int, clock: datetime, state: PersonState) -> Person:
         """As the row has it; days, nights and patterns are still to come."""
-        return cls(user_id, revision, clock, state.offset_minutes, dict(state.held), state.mode)
+        person = cls(user_id, revision, clock, state.offset_minutes, dict(state.held), state.mode)
+        person.patterns_day = state.patterns_day
+        return person
 
     def state(self) -> PersonState:
         """What the row is to hold."""
-        return PersonState(self.offset_minutes, self.held, self.mode)
+        return PersonState(self.offset_minutes, self.held, self.mode, self.patterns_day)
 
     def count_day(self, metric: str, day: date, source: str, count: int, total: int) -> None:
         """Add to a day (or, negative, take away)."""
         self.days[metric] = _with(self.days.get(metric, {}), day, source, count, total)
+        if day != self._usual_day:  # today is in no baseline
+            for window in LEAST_DAYS:
+                self._usual.pop((metric, window), None)
 
     def count_hour(self, metric: str, hour: Hour, source: str, count: int, total: int) -> None:
         """Add to a local hour (or, negative, take away)."""
         self.hours[metric] = _with(self.hours.get(metric, {}), hour, source, count, total)
+
+    def usual(self, metric: str, window_days: int, today: date) -> Baseline | None:
+        """The baseline as of today, computed when it is asked for first and after a day before today has changed."""
+        if today != self._usual_day:
+            self._usual, self._usual_day = {}, today
+        key = (metric, window_days)
+        if key not in self._usual:
+            self._usual[key] = baseline(metric, self.days.get(metric, {}), today, window_days)
+        return self._usual[key]
+
+    def tidy(self, today: date) -> None:
+        """Drop what no decision of today or later looks at."""
+        first, first_hour = today - timedelta(days=KEPT_DAYS), today - timedelta(days=KEPT_HOURS_DAYS)
+        self.days = {m: {day: of for day, of in days.items() if day > first} for m, days in self.days.items()}
+        self.hours = {m: {at: of for at, of in hours.items() if at[0] > first_hour} for m, hours in self.hours.items()}
+        self.recent = {key: kept for key, kept in self.recent.items() if key[2] > self.clock - RECENT}
+        first_night = today - timedelta(days=KEPT_NIGHTS_DAYS)
+        self.nights = {document: night for document, night in self.nights.items() if night.day > first_night}
 
     def remember(self, metric: str, source: str, time: datetime, value: float, document: Document) -> None:
         """Keep a reading of the last day."""

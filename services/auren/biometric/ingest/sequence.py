@@ -10,14 +10,15 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import Final
 
 from auren.biometric.ingest.batch import Document, Key, Row, document_of, last_moment, offset_minutes
 from auren.biometric.ingest.judge import Judge
-from auren.biometric.ingest.person import HOURLY, TRACKED, Held, Night, Person, StoredPattern
+from auren.biometric.ingest.person import HOURLY, RECENT, TRACKED, Held, Night, Person
 from auren.events import Event
 from auren.modes.switches import ModeSwitch
+from auren.patterns import Known
 from auren.plausibility import FUTURE_SKEW, LATE_AFTER, PLAUSIBLE, UNTRUSTED, flags
 
 MILLIONTHS: Final = 1_000_000
@@ -62,7 +63,7 @@ class Outcome:
     nights: dict[Document, Event | None] = field(default_factory=dict)
     workouts: dict[Document, Event | None] = field(default_factory=dict)
     tombstones: dict[Document, int] = field(default_factory=dict)
-    patterns: dict[tuple[str, str, str], StoredPattern] = field(default_factory=dict)
+    patterns: dict[tuple[str, str, str], Known] = field(default_factory=dict)
     switches: list[ModeSwitch] = field(default_factory=list)
     events: Counter[str] = field(default_factory=Counter)
     outdated_rows: int = 0
@@ -148,7 +149,7 @@ class _Sequence:
         provider, document_id, event_id = event.provider, event.document_id, event.event_id
         earliest, latest = received - LATE_AFTER, received + FUTURE_SKEW
         rows, prior, doomed = self.outcome.rows, self._prior.rows, self._doomed.get(document)
-        learnt, frontier = _Learnt(), person.frontier
+        learnt, frontier, recent = _Learnt(), person.frontier, person.clock - RECENT
         for reading in event.readings:
             metric, value, time = reading.metric, reading.value, reading.time
             reached = frontier.get((metric, source))
@@ -180,7 +181,7 @@ class _Sequence:
             if doomed is not None:
                 doomed.add(key)
             if trusted:
-                learnt.add(row, last.date())
+                learnt.add(row, last, recent)
         self._learn(learnt, source, person)
         person.offset_minutes = offset_minutes(last)
 
@@ -188,8 +189,9 @@ class _Sequence:
         """Take over what some readings of one event add up to."""
         for (metric, day), (count, total) in learnt.days.items():
             self._count_day(person, metric, day, source, count, total)
-        for row in learnt.hourly:
-            self._count_hour(person, row, 1)
+        for (metric, day, hour), (count, total) in learnt.hours.items():
+            self._count_hour(person, metric, day, hour, source, count, total)
+        for row in learnt.recent:
             person.remember(row.metric, source, row.time, row.value, row.document)
         for row, before in learnt.newest.values():
             self._hold(person, row, before)
@@ -246,7 +248,9 @@ class _Sequence:
             return
         self._count_day(person, row.metric, row.local_end.date(), row.source, -1, -round(row.value * MILLIONTHS))
         if row.metric in HOURLY:
-            self._count_hour(person, row, -1)
+            local = row.local_end
+            total = -round(row.value * MILLIONTHS)
+            self._count_hour(person, row.metric, local.date(), local.hour, row.source, -1, total)
             person.recent.pop((row.metric, row.source, row.time), None)
         held = person.held.get(row.metric)
         if held is not None and held.time == row.time and held.source == row.source:
@@ -264,14 +268,16 @@ class _Sequence:
         if metric in TRACKED:
             person.count_day(metric, day, source, count, total)
 
-    def _count_hour(self, person: Person, row: Row, sign: int) -> None:
-        local = row.local_end
-        day, hour = local.date(), local.hour
-        total = sign * round(row.value * MILLIONTHS)
-        known = self.outcome.hours.setdefault((person.user_id, row.metric, day, hour, row.source), [0, 0])
-        known[0] += sign
-        known[1] += total
-        person.count_hour(row.metric, (day, hour), row.source, sign, total)
+    def _count_hour(
+        self, person: Person, metric: str, day: date, hour: int, source: str, count: int, total: int
+    ) -> None:
+        known = self.outcome.hours.get((person.user_id, metric, day, hour, source))
+        if known is None:
+            self.outcome.hours[person.user_id, metric, day, hour, source] = [count, total]
+        else:
+            known[0] += count
+            known[1] += total
+        person.count_hour(metric, (day, hour), source, count, total)
 
     # What follows
 
@@ -285,26 +291,28 @@ class _Sequence:
 
 
 class _Learnt:
-    """What trusted readings of one event add up to: amounts by metric and day, the newest of each metric."""
+    """What trusted readings of one event add up to: by day and by hour, the newest of each metric, those of late."""
 
-    __slots__ = ("days", "hourly", "newest")
+    __slots__ = ("days", "hours", "newest", "recent")
 
     def __init__(self) -> None:
         self.days: dict[tuple[str, date], list[int]] = {}
-        self.hourly: list[Row] = []
+        self.hours: dict[tuple[str, date, int], list[int]] = {}
         self.newest: dict[str, tuple[Row, float | None]] = {}
+        self.recent: list[Row] = []
 
-    def add(self, row: Row, day: date) -> None:
-        """One reading; what it follows in this event is the value before."""
-        metric = row.metric
-        amount = self.days.get((metric, day))
-        if amount is None:
-            self.days[metric, day] = [1, round(row.value * MILLIONTHS)]
-        else:
-            amount[0] += 1
-            amount[1] += round(row.value * MILLIONTHS)
+    def add(self, row: Row, last: datetime, since: datetime) -> None:
+        """One reading, whose last moment is `last`. What it follows in this event is the value before."""
+        metric, total = row.metric, round(row.value * MILLIONTHS)
+        amount = self.days.setdefault((metric, last.date()), [0, 0])
+        amount[0] += 1
+        amount[1] += total
         if metric in HOURLY:
-            self.hourly.append(row)
+            amount = self.hours.setdefault((metric, last.date(), last.hour), [0, 0])
+            amount[0] += 1
+            amount[1] += total
+            if row.time > since:
+                self.recent.append(row)
         known = self.newest.get(metric)
         if known is None:
             self.newest[metric] = (row, None)
