@@ -16,6 +16,7 @@ from auren.http import create_app
 from auren.kafka import Consumer, Producer
 from auren.latest import HotValues, LatestValues
 from auren.migrations import REVISION
+from auren.rate_limits import RateLimits
 from auren.telemetry import Metrics
 from auren.topics import BIOMETRIC_GROUP, EVENTS
 
@@ -26,7 +27,8 @@ def build(settings: BiometricSettings, health: Health, metrics: Metrics) -> Fast
     """The app; nothing is connected before its lifespan begins."""
     database = Database(settings, application=SERVICE, revision=REVISION)
     revocations = Revocations(database.revoked_tokens)
-    verifier = Verifier(settings, revocations)
+    limits = RateLimits(settings, settings.rate_limit_per_minute, metrics)
+    verifier = Verifier(settings, revocations, limits)
     hot = HotValues(settings)
     readings = Readings(database)
     producer = Producer(settings, SERVICE)
@@ -42,7 +44,7 @@ def build(settings: BiometricSettings, health: Health, metrics: Metrics) -> Fast
     health.add("auth", verifier.check)
     health.add("revoked-tokens", revocations.check)
     health.fact("timescaledb edition", readings.edition)
-    parts = (database, revocations, hot, producer, consumer)
+    parts = (database, revocations, limits, hot, producer, consumer)
     app = create_app(SERVICE, settings, health, metrics, parts)
     app.include_router(router(verifier, Stores(Ranges(database), LatestValues(hot, database))))
     return app
