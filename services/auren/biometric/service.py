@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from auren.auth import Revocations, Verifier
 from auren.biometric.api import Stores, router
 from auren.biometric.ingest import Ingest
+from auren.biometric.learnt import Learnt
 from auren.biometric.ranges import Ranges
 from auren.biometric.settings import BiometricSettings
 from auren.biometric.store import Readings
@@ -46,5 +47,5 @@ def build(settings: BiometricSettings, health: Health, metrics: Metrics) -> Fast
     health.fact("timescaledb edition", readings.edition)
     parts = (database, revocations, limits, hot, producer, consumer)
     app = create_app(SERVICE, settings, health, metrics, parts)
-    app.include_router(router(verifier, Stores(Ranges(database), LatestValues(hot, database))))
+    app.include_router(router(verifier, Stores(Ranges(database), LatestValues(hot, database), Learnt(database))))
     return app

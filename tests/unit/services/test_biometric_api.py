@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import jwt
@@ -22,6 +23,8 @@ from starlette.testclient import TestClient
 
 from auren.auth import Revocations, Verifier, jwks
 from auren.biometric.api import Stores, media, router
+from auren.biometric.api.asking import cursor
+from auren.biometric.learnt import SwitchPosition
 from auren.biometric.ranges import PAGE_ROWS, Position, midnights
 from auren.health import Health
 from auren.http import ProblemError, create_app
@@ -41,12 +44,22 @@ class Memory:
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
         self.pages_left = 1000
+        self.person: dict[str, Any] | None = None
 
     async def raw(self, _asked: Any, after: Position, limit: int) -> list[Any]:
         self.pages_left -= 1
         if self.pages_left < 0:
             raise UnavailableError("database", "connection lost")
         return [row for row in self.rows if (row["time"], row["source"]) > (after.time, after.source)][:limit]
+
+    async def mode(self, _user: str) -> Any:
+        return self.person
+
+    async def switches(self, _user: str, _start: Any, _end: Any, after: SwitchPosition, limit: int) -> list[Any]:
+        return [row for row in self.rows if (row["at"], row["id"]) > (after.at, after.id)][:limit]
+
+    async def patterns(self, _user: str, *, ended: bool) -> list[Any]:
+        return [row for row in self.rows if ended or row["ended_at"] is None]
 
     async def hours(self, *_: Any) -> list[Any]:
         return [bucket(BEGIN)]
@@ -82,7 +95,7 @@ def app(memory: Memory) -> FastAPI:
     settings = ServiceSettings(auth_jwks=SecretStr(json.dumps(jwks(KEY.public_key()))))
     revocations = Revocations(none)
     subject = create_app("test", settings, Health("test"), Metrics("test"), (revocations,))
-    stores = Stores(memory, memory)  # type: ignore[arg-type]
+    stores = Stores(memory, memory, memory)  # type: ignore[arg-type]
     subject.include_router(router(Verifier(settings, revocations), stores))
     return subject
 
@@ -98,7 +111,10 @@ def ask(client: TestClient, metric: str = "heart_rate", accept: str = "*/*", **p
     return client.get(f"/readings/anna/{metric}", params=RANGE | parameters, headers=headers)
 
 
-@pytest.mark.parametrize("path", ["/readings/anna/heart_rate", "/latest/anna"])
+@pytest.mark.parametrize(
+    "path",
+    ["/readings/anna/heart_rate", "/latest/anna", "/patterns/anna", "/mode/anna", "/mode/anna/history"],
+)
 def test_a_token_that_may_only_push_reads_nothing(client: TestClient, path: str) -> None:
     answer = client.get(path, headers=bearer("push:healthkit chat:neuros"))
     assert answer.status_code == 403
@@ -313,3 +329,75 @@ def test_a_stream_that_loses_its_database_does_not_look_complete(memory: Memory)
     memory.pages_left = 1
     with TestClient(app(memory)) as client, pytest.raises(Exception):  # noqa: B017
         ask(client, accept=ARROW)
+
+
+WHY = {
+    "rule": "hrv-drop",
+    "reason": "HRV fell",
+    "confidence": 0.9,
+    "evidence": """[{"metric": "hrv_rmssd", "value": 41, "unit": "ms", "time": "2026-03-01T07:00:00Z",
+        "comparison": "drop_ratio", "threshold": 0.3, "baseline": 62.1, "derived": false}]""",
+    "off": '[{"metric": "spo2", "why": "absent"}]',
+}
+
+
+def switched(minute: int, mode: str = "guardian", number: int = 1) -> dict[str, Any]:
+    return {"id": UUID(int=number), "at": BEGIN + timedelta(minutes=minute), "mode": mode, "previous": "baseline"} | WHY
+
+
+def read(client: TestClient, path: str, **parameters: Any) -> Any:
+    answer = client.get(path, params=parameters, headers=bearer())
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_a_mode_comes_with_why(client: TestClient, memory: Memory) -> None:
+    memory.person = {"mode": "guardian", "mode_since": BEGIN, "clock": BEGIN + timedelta(hours=2)} | WHY
+    body = read(client, "/mode/anna")
+    assert (body["mode"], body["since"], body["as_of"]) == ("guardian", "2026-03-01T00:00:00Z", "2026-03-01T02:00:00Z")
+    assert (body["rule"], body["reason"], body["confidence"]) == ("hrv-drop", "HRV fell", 0.9)
+    assert (body["evidence"][0]["value"], body["evidence"][0]["baseline"]) == (41, 62.1)
+    assert body["off"] == [{"metric": "spo2", "why": "absent"}]
+
+
+def test_somebody_of_whom_nothing_came_is_in_no_mode_for_a_reason(client: TestClient, memory: Memory) -> None:
+    body = read(client, "/mode/anna")
+    assert (body["mode"], body["since"], body["reason"]) == ("baseline", None, "nothing has been measured yet")
+    memory.person = {"mode": "baseline", "mode_since": BEGIN, "clock": BEGIN} | dict.fromkeys(WHY)
+    body = read(client, "/mode/anna")
+    assert (body["since"], body["reason"], body["evidence"]) == ("2026-03-01T00:00:00Z", "no rule has held yet", [])
+
+
+def test_switches_of_one_moment_are_on_one_page_each(client: TestClient, memory: Memory) -> None:
+    memory.rows = [switched(0, "reflex", 1), switched(0, "guardian", 2), switched(5, "pattern", 3)]
+    parameters = RANGE | {"limit": 1}
+    seen: list[str] = []
+    after: dict[str, str] = {}
+    while True:
+        page = read(client, "/mode/anna/history", **parameters, **after)
+        seen += [found["mode"] for found in page["switches"]]
+        if page["next"] is None:
+            break
+        after = {"after": page["next"]}
+    assert seen == ["reflex", "guardian", "pattern"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        ({"from": "2026-03-02T00:00:00Z", "to": "2026-03-01T00:00:00Z"}, "from must lie before to"),
+        ({"after": cursor(BEGIN, "no uuid")}, "after is no cursor of this service"),
+    ],
+)
+def test_a_history_that_cannot_be_answered_is_explained(
+    client: TestClient, parameters: dict[str, str], says: str
+) -> None:
+    answer = client.get("/mode/anna/history", params=parameters, headers=bearer())
+    assert (answer.status_code, answer.json()["detail"]) == (422, says)
+
+
+def test_patterns_that_ended_are_told_when_they_are_asked_for(client: TestClient, memory: Memory) -> None:
+    pattern = {"kind": "dip", "detail": "15", "level": "high", "confidence": 0.5, "since": BEGIN, "last_seen": BEGIN}
+    memory.rows = [pattern | {"ended_at": end, "evidence": '{"times": [5]}'} for end in (None, BEGIN)]
+    assert [p["evidence"] for p in read(client, "/patterns/anna")["patterns"]] == [{"times": [5]}]
+    assert len(read(client, "/patterns/anna", ended=True)["patterns"]) == 2

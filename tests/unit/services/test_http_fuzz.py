@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, cast
+from uuid import UUID
 
 import schemathesis
 from fastapi import APIRouter, FastAPI
 from langgraph.checkpoint.memory import InMemorySaver
 
 from auren.biometric import api as biometric
-from auren.biometric.ranges import Ranges
 from auren.bridge.connect import routes as connect
 from auren.bridge.connect.books import Begun, Ended, Known
 from auren.events import METRICS
@@ -33,6 +33,19 @@ KAFKA: Final[tuple[Kafka, ...]] = ("there", "there", "there", "away", "lost", "r
 NOW: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
+SWITCH: Final = {
+    "id": UUID(int=1),
+    "at": NOW,
+    "mode": "guardian",
+    "previous": "baseline",
+    "rule": "hrv-drop",
+    "reason": "HRV fell",
+    "confidence": 0.9,
+    "evidence": "[]",
+    "off": '[{"metric": "spo2", "why": "absent"}]',
+}
+
+
 class Stores:
     """PostgreSQL and Redis as the services see them, with the same values for everybody, or away."""
 
@@ -51,6 +64,19 @@ class Stores:
 
     async def days(self, asked: Any, _midnights: Any, position: Any, most: int) -> list[Any]:
         return await self.hours(asked, position, most)
+
+    async def mode(self, user: str) -> Any:
+        self._require()
+        return None if user == "0" else SWITCH | {"mode_since": NOW, "clock": NOW}
+
+    async def switches(self, *_: Any) -> list[Any]:
+        self._require()
+        return [SWITCH]
+
+    async def patterns(self, *_: Any, **__: Any) -> list[Any]:
+        self._require()
+        facts = {"kind": "k", "detail": "d", "level": "high", "confidence": 0.5, "evidence": '{"nights": 7}'}
+        return [facts | {"since": NOW, "last_seen": NOW, "ended_at": None}]
 
     async def of(self, _user: str) -> Latest:
         self._require()
@@ -119,7 +145,7 @@ BRIDGE: Final = schemathesis.openapi.from_asgi(
 )
 BIOMETRIC: Final = schemathesis.openapi.from_asgi(
     "/openapi.json",
-    service(biometric.router(verifier(), biometric.Stores(cast(Ranges, STORES), cast(LatestValues, STORES)))),
+    service(biometric.router(verifier(), biometric.Stores(*cast(Any, (STORES, STORES, STORES))))),
     config=config(20),
 )
 NEUROS: Final = schemathesis.openapi.from_asgi(

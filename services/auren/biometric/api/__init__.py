@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from fastapi import APIRouter
 
 from auren.auth import SCOPE_READ_BIOMETRICS, Verifier
-from auren.biometric.api import latest, readings
+from auren.biometric.api import latest, mode, patterns, readings
+from auren.biometric.learnt import Learnt
 from auren.biometric.ranges import Ranges
 from auren.http import authenticated
 from auren.latest import LatestValues
@@ -17,6 +18,7 @@ class Stores:
 
     ranges: Ranges
     latest: LatestValues
+    learnt: Learnt
 
 
 def router(verifier: Verifier, stores: Stores) -> APIRouter:
@@ -25,4 +27,6 @@ def router(verifier: Verifier, stores: Stores) -> APIRouter:
     together = APIRouter()
     together.include_router(readings.routes(reader, stores.ranges))
     together.include_router(latest.routes(reader, stores.latest))
+    together.include_router(patterns.routes(reader, stores.learnt))
+    together.include_router(mode.routes(reader, stores.learnt))
     return together
