@@ -10,6 +10,7 @@ from typing import Final
 
 import asyncpg
 
+from auren.baselines import DayValue
 from auren.database import Database
 
 FIRST: Final = uuid.UUID(int=0)
@@ -35,11 +36,6 @@ WHERE user_id = $1 AND (ended_at IS NULL OR $2) ORDER BY ended_at DESC NULLS FIR
 _DAYS = """
 SELECT metric, day, source, count, total FROM daily_values
 WHERE user_id = $1 AND metric = ANY($2) AND day >= $3 AND day < $4 ORDER BY metric, day, source
-"""
-_SLEEP = """
-SELECT day, source, start_time, end_time, utc_offset_minutes, total_minutes, light_minutes, deep_minutes, rem_minutes,
-    awake_minutes, in_bed_minutes
-FROM sleep_sessions WHERE user_id = $1 AND day >= $2 AND day < $3 ORDER BY day, start_time
 """
 
 
@@ -84,7 +80,7 @@ class Learnt:
             rows: list[asyncpg.Record] = await connection.fetch(_PATTERNS, user_id, ended)
         return rows
 
-    async def days(self, user_id: str, metrics: Sequence[str], start: date, end: date) -> list[asyncpg.Record]:
+    async def daily_values(self, user_id: str, metrics: Sequence[str], start: date, end: date) -> list[asyncpg.Record]:
         """Trusted readings of the person's days from `start` up to, not including, `end`: metric, day, source, count,
         total in millionths of the metric's unit.
         """
@@ -92,8 +88,10 @@ class Learnt:
             rows: list[asyncpg.Record] = await connection.fetch(_DAYS, user_id, list(metrics), start, end)
         return rows
 
-    async def sleep(self, user_id: str, start: date, end: date) -> list[asyncpg.Record]:
-        """Sleep sessions that ended on the person's days from `start` up to, not including, `end`."""
-        async with self._database.connection() as connection:
-            rows: list[asyncpg.Record] = await connection.fetch(_SLEEP, user_id, start, end)
-        return rows
+
+def readings_of(days: Sequence[DayValue]) -> dict[date, int]:
+    """How many readings each day has."""
+    counts: dict[date, int] = {}
+    for row in days:
+        counts[row.day] = counts.get(row.day, 0) + row.count
+    return counts

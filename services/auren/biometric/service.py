@@ -9,6 +9,7 @@ from auren.biometric.api import Stores, router
 from auren.biometric.ingest import Ingest
 from auren.biometric.learnt import Learnt
 from auren.biometric.ranges import Ranges
+from auren.biometric.report.drawing import Drawing
 from auren.biometric.settings import BiometricSettings
 from auren.biometric.store import Readings
 from auren.database import Database
@@ -47,5 +48,7 @@ def build(settings: BiometricSettings, health: Health, metrics: Metrics) -> Fast
     health.fact("timescaledb edition", readings.edition)
     parts = (database, revocations, limits, hot, producer, consumer)
     app = create_app(SERVICE, settings, health, metrics, parts)
-    app.include_router(router(verifier, Stores(Ranges(database), LatestValues(hot, database), Learnt(database))))
+    app.include_router(
+        router(verifier, Stores(Ranges(database), LatestValues(hot, database), Learnt(database)), Drawing())
+    )
     return app

@@ -7,7 +7,7 @@ import io
 import json
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 from uuid import UUID
@@ -44,6 +44,7 @@ class Memory:
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
         self.pages_left = 1000
+        self.days_of: list[dict[str, Any]] = []
         self.person: dict[str, Any] | None = None
 
     async def raw(self, _asked: Any, after: Position, limit: int) -> list[Any]:
@@ -51,6 +52,15 @@ class Memory:
         if self.pages_left < 0:
             raise UnavailableError("database", "connection lost")
         return [row for row in self.rows if (row["time"], row["source"]) > (after.time, after.source)][:limit]
+
+    async def daily_values(self, _user: str, metrics: Any, start: date, end: date) -> list[Any]:
+        return [row for row in self.days_of if row["metric"] in metrics and start <= row["day"] < end]
+
+    async def switch_before(self, *_: Any) -> Any:
+        return None
+
+    async def draw(self, charts: list[Any]) -> list[str]:
+        return ["<svg/>" for _ in charts]
 
     async def mode(self, _user: str) -> Any:
         return self.person
@@ -96,7 +106,7 @@ def app(memory: Memory) -> FastAPI:
     revocations = Revocations(none)
     subject = create_app("test", settings, Health("test"), Metrics("test"), (revocations,))
     stores = Stores(memory, memory, memory)  # type: ignore[arg-type]
-    subject.include_router(router(Verifier(settings, revocations), stores))
+    subject.include_router(router(Verifier(settings, revocations), stores, memory))  # type: ignore[arg-type]
     return subject
 
 
@@ -113,7 +123,15 @@ def ask(client: TestClient, metric: str = "heart_rate", accept: str = "*/*", **p
 
 @pytest.mark.parametrize(
     "path",
-    ["/readings/anna/heart_rate", "/latest/anna", "/patterns/anna", "/mode/anna", "/mode/anna/history"],
+    [
+        "/readings/anna/heart_rate",
+        "/latest/anna",
+        "/patterns/anna",
+        "/mode/anna",
+        "/mode/anna/history",
+        "/baselines/anna/steps",
+        "/reports/anna",
+    ],
 )
 def test_a_token_that_may_only_push_reads_nothing(client: TestClient, path: str) -> None:
     answer = client.get(path, headers=bearer("push:healthkit chat:neuros"))
@@ -401,3 +419,56 @@ def test_patterns_that_ended_are_told_when_they_are_asked_for(client: TestClient
     memory.rows = [pattern | {"ended_at": end, "evidence": '{"times": [5]}'} for end in (None, BEGIN)]
     assert [p["evidence"] for p in read(client, "/patterns/anna")["patterns"]] == [{"times": [5]}]
     assert len(read(client, "/patterns/anna", ended=True)["patterns"]) == 2
+
+
+def day_of(day: date, value: float, metric: str = "hrv_rmssd", source: str = "w", count: int = 2) -> dict[str, Any]:
+    total = round(value * count * 1e6)
+    return {"metric": metric, "day": day, "source": source, "count": count, "total": total}
+
+
+def test_a_baseline_is_of_the_days_before_its_day(client: TestClient, memory: Memory) -> None:
+    at = date(2026, 3, 29)
+    memory.days_of = [day_of(at - timedelta(days=n), 50 + n) for n in range(30)]
+    body = read(client, "/baselines/anna/hrv_rmssd", at="2026-03-29")
+    week, month = body["baselines"]
+    assert (week["window_days"], week["start"], week["end"], week["days"]) == (7, "2026-03-22", "2026-03-29", 7)
+    assert (week["mean"], week["median"], week["mad"], week["readings"]) == (54, 54, 2, 14)
+    assert week["sd"] == pytest.approx(2.160247)
+    assert (month["window_days"], month["days"], month["trusted"]) == (28, 28, True)
+    assert "2026-03-29" not in body["values"]
+    assert body["values"]["2026-03-28"] == 51
+
+
+def test_a_baseline_of_nothing_is_no_number(client: TestClient) -> None:
+    body = read(client, "/baselines/anna/steps")
+    assert [(b["days"], b["mean"], b["trusted"]) for b in body["baselines"]] == [(0, None, False)] * 2
+    assert body["as_of"] == datetime.now(UTC).date().isoformat()
+    assert body["values"] == {}
+
+
+def test_a_report_is_a_page_that_nothing_runs_in(client: TestClient, memory: Memory) -> None:
+    memory.days_of = [day_of(date(2026, 3, 7), 41)]
+    parameters = {"to": "2026-03-07", "tz": "Europe/Berlin"}
+    answer = client.get("/reports/anna", params=parameters, headers=bearer())
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'; style-src 'unsafe-inline'")
+    assert answer.headers["cache-control"] == "no-store"
+    assert "Report for Sun 1 Mar to Sat 7 Mar 2026" in answer.text
+    assert "Newest: 41 ms on Sat 7 Mar" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("parameters", "status"),
+    [
+        ({"days": 0}, 422),
+        ({"days": 32}, 422),
+        ({"days": 31}, 200),
+        ({"tz": "Nowhere"}, 422),
+        ({"to": "1970-01-02"}, 422),
+        ({"to": "2200-01-01", "tz": "Pacific/Kiritimati"}, 200),
+        ({"to": "today"}, 422),
+    ],
+)
+def test_a_report_is_of_days_that_can_be_asked_for(client: TestClient, parameters: Any, status: int) -> None:
+    assert client.get("/reports/anna", params=parameters, headers=bearer()).status_code == status

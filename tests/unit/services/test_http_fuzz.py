@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, cast
@@ -13,6 +13,7 @@ from fastapi import APIRouter, FastAPI
 from langgraph.checkpoint.memory import InMemorySaver
 
 from auren.biometric import api as biometric
+from auren.biometric.report.drawing import Drawing
 from auren.bridge.connect import routes as connect
 from auren.bridge.connect.books import Begun, Ended, Known
 from auren.events import METRICS
@@ -64,6 +65,19 @@ class Stores:
 
     async def days(self, asked: Any, _midnights: Any, position: Any, most: int) -> list[Any]:
         return await self.hours(asked, position, most)
+
+    async def daily_values(self, _user: str, metrics: Any, start: date, end: date) -> list[Any]:
+        self._require()
+        days = [start + timedelta(days=n) for n in range((end - start).days)]
+        facts = {"source": "w", "count": 2, "total": 123_000_000}
+        return [facts | {"metric": metric, "day": day} for metric in metrics for day in days]
+
+    async def draw(self, charts: Any) -> list[str]:
+        return ["<svg/>" for _ in charts]
+
+    async def switch_before(self, *_: Any) -> Any:
+        self._require()
+        return SWITCH
 
     async def mode(self, user: str) -> Any:
         self._require()
@@ -145,7 +159,9 @@ BRIDGE: Final = schemathesis.openapi.from_asgi(
 )
 BIOMETRIC: Final = schemathesis.openapi.from_asgi(
     "/openapi.json",
-    service(biometric.router(verifier(), biometric.Stores(*cast(Any, (STORES, STORES, STORES))))),
+    service(
+        biometric.router(verifier(), biometric.Stores(*cast(Any, (STORES, STORES, STORES))), cast(Drawing, STORES))
+    ),
     config=config(20),
 )
 NEUROS: Final = schemathesis.openapi.from_asgi(
