@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -38,6 +38,15 @@ Days = Mapping[date, Mapping[str, Amount]]
 """Amounts of one metric by day and source."""
 
 
+class DayValue(NamedTuple):
+    """A row of `daily_values` of one metric."""
+
+    day: date
+    source: str
+    readings: int
+    total: int
+
+
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):
     """One window. `as_of` is the day after its last; `days` had a value, of `readings` together.
 
@@ -55,6 +64,14 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
     median: float
     mad: float
     trusted: bool
+
+
+def by_day(rows: Iterable[DayValue]) -> dict[date, dict[str, DayValue]]:
+    """Rows of `daily_values` of one metric as `Days`."""
+    days: dict[date, dict[str, DayValue]] = {}
+    for row in rows:
+        days.setdefault(row.day, {})[row.source] = row
+    return days
 
 
 def value_of_day(metric: str, sources: Iterable[Amount]) -> float | None:

@@ -96,6 +96,8 @@ class ServiceSettings(LogSettings):
     auth_audience: str = "auren"
     auth_jwks: SecretStr | None = None
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    rate_limit_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 600
+    """Requests that one user's tokens may make of one service, all its replicas together."""
 
     @field_validator("auth_jwks")
     @classmethod

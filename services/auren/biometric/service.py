@@ -9,8 +9,10 @@ from auren.biometric.api import Stores, router
 from auren.biometric.edition import Edition
 from auren.biometric.ingest.judge import Judge
 from auren.biometric.ingest.worker import Ingest
+from auren.biometric.learnt import Learnt
 from auren.biometric.outbox import Outbox
 from auren.biometric.ranges import Ranges
+from auren.biometric.report.drawing import Drawing
 from auren.biometric.settings import BiometricSettings
 from auren.database import Database
 from auren.health import Health
@@ -19,6 +21,7 @@ from auren.kafka import Consumer, Producer
 from auren.latest import HotValues, LatestValues
 from auren.migrations import REVISION
 from auren.modes import DEFAULTS
+from auren.rate_limits import RateLimits
 from auren.telemetry import Metrics
 from auren.topics import BIOMETRIC_GROUP, EVENTS
 
@@ -29,7 +32,8 @@ def build(settings: BiometricSettings, health: Health, metrics: Metrics) -> Fast
     """The app; nothing is connected before its lifespan begins."""
     database = Database(settings, application=SERVICE, revision=REVISION)
     revocations = Revocations(database.revoked_tokens)
-    verifier = Verifier(settings, revocations)
+    limits = RateLimits(settings, settings.rate_limit_per_minute, metrics)
+    verifier = Verifier(settings, revocations, limits)
     hot = HotValues(settings)
     edition = Edition(database)
     producer = Producer(settings, SERVICE)
@@ -46,7 +50,9 @@ def build(settings: BiometricSettings, health: Health, metrics: Metrics) -> Fast
     health.add("auth", verifier.check)
     health.add("revoked-tokens", revocations.check)
     health.fact("timescaledb edition", edition.name)
-    parts = (database, revocations, hot, producer, outbox, consumer)
+    parts = (database, revocations, limits, hot, producer, outbox, consumer)
     app = create_app(SERVICE, settings, health, metrics, parts)
-    app.include_router(router(verifier, Stores(Ranges(database), LatestValues(hot, database))))
+    app.include_router(
+        router(verifier, Stores(Ranges(database), LatestValues(hot, database), Learnt(database)), Drawing())
+    )
     return app

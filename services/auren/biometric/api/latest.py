@@ -7,7 +7,8 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 
 from auren.auth import Principal
-from auren.biometric.api.asking import Caller, User
+from auren.biometric.api.asking import User
+from auren.http import Caller
 from auren.latest import LatestValue, LatestValues
 
 
