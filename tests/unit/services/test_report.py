@@ -356,3 +356,16 @@ async def test_the_process_that_draws_gets_nothing_of_the_environment(monkeypatc
     assert set(seen) <= {"PATH", "PYTHONPATH", "VIRTUAL_ENV", "MPLCONFIGDIR", "OPENBLAS_NUM_THREADS"} | {
         "PYTHONDONTWRITEBYTECODE"
     }
+
+
+def test_a_wrong_value_does_not_flatten_the_right_ones() -> None:
+    days = tuple(Day(value) for value in (50, 52, 54, 50, 52, 54, 50))
+    with_flag = svg(Line(LABELS, "ms", days, (Dot(1.2, 900.0, flagged=True),)))
+    alone = svg(Line(LABELS, "ms", (Day(),) * 7, (Dot(1.2, 900.0, flagged=True),)))
+    assert greatest_number(with_flag) < 60
+    assert greatest_number(alone) > 800
+
+
+def greatest_number(drawn: str) -> int:
+    """The highest label of an axis."""
+    return max(int(text) for text in re.findall(r">(\d+)</text>", drawn))
