@@ -13,6 +13,7 @@ api() {
   stores
   need ip=iproute2 shellcheck=shellcheck
   tools+=(kubernetes etcd kwok helm) bases+=(java) parts+=(chromadb)
+  community=yes
 }
 stores() {
   need java=default-jre-headless setpriv=util-linux
@@ -24,7 +25,7 @@ kind() {
   if [ "$ENGINE_MODE" = private ]; then bases+=(python java postgres redis node proxy) parts+=(kafka chromadb); fi
   wheels=yes
 }
-wheels=
+wheels='' community=''
 case ${1:-} in
   api) api ;;
   load) stores; need wrk=wrk ;;
@@ -37,6 +38,7 @@ esac
 log=$CACHE/download.log
 {
   { [ ${#parts[@]} = 0 ] || "$HACK/store-images.sh" parts "${parts[@]}"; } &&
+    { [ -z "$community" ] || "$HACK/community.sh"; } &&
     { [ -z "$wheels" ] || "$HACK/images.sh" wheels; } &&
     { [ ${#bases[@]} = 0 ] || "$HACK/base-images.sh" rootfs "${bases[@]}"; }
 } 2> >(tee "$log" >&2) &

@@ -45,12 +45,16 @@ ROLES: Grants = {
         "public.patterns": "SELECT, INSERT, UPDATE, DELETE",
         "public.outbox": "SELECT, INSERT, UPDATE, DELETE",
         "public.chat_messages": "SELECT, INSERT, DELETE",
+        "public.readings_hourly": "SELECT",
+        "public.readings_daily": "SELECT",
     },
     "neuros_advanced": {
         "public.alembic_version": "SELECT",
         "public.revoked_tokens": "SELECT",
         "public.erased_users": "SELECT",
         "public.readings": "SELECT",
+        "public.readings_hourly": "SELECT",
+        "public.readings_daily": "SELECT",
         "public.daily_values": "SELECT",
         "public.sleep_sessions": "SELECT",
         "public.people": "SELECT",
@@ -63,8 +67,13 @@ ROLES: Grants = {
         f"{CHECKPOINT_SCHEMA}.checkpoint_writes": "SELECT, INSERT, UPDATE, DELETE",
     },
 }
-"""Role → table → privileges. The audit log can be added to and neither read nor changed by the services; an OAuth
-state is made and used up, never changed."""
+"""Role → table or view → privileges. The audit log can be added to and neither read nor changed by the services; an
+OAuth state is made and used up, never changed."""
+
+FUNCTIONS: Mapping[str, tuple[LiteralString, ...]] = {
+    "biometric_production": ("public.drop_old_readings(integer)", "public.forget_aggregates(text)"),
+}
+"""Role → functions of ours that it may call. They run with the rights of the administrator."""
 
 TEMPORARY = frozenset({"biometric_production"})
 """Roles that may make temporary tables: the ingest copies each batch into one before it merges it."""
@@ -84,6 +93,7 @@ def ensure(connection: Connection[DictRow], passwords: Mapping[str, str]) -> Non
         for role, grants in ROLES.items():
             _login(connection, role, passwords[role])
             _rights(connection, role, grants, database, tables)
+            _calls(connection, role)
 
 
 def _login(connection: Connection[DictRow], role: str, password: str) -> None:
@@ -115,10 +125,18 @@ def _rights(
         connection.execute(SQL("GRANT {} ON {} TO {}").format(SQL(privileges), _qualified(table), name))
 
 
+def _calls(connection: Connection[DictRow], role: str) -> None:
+    for function in sorted({function for functions in FUNCTIONS.values() for function in functions}):
+        granted = function in FUNCTIONS.get(role, ())
+        change = SQL("GRANT EXECUTE ON FUNCTION {} TO {}" if granted else "REVOKE ALL ON FUNCTION {} FROM {}")
+        connection.execute(change.format(SQL(function), Identifier(role)))
+
+
 def _tables(connection: Connection[DictRow]) -> list[str]:
-    """Every table of ours, as schema.table."""
+    """Every table and view of ours, as schema.name."""
     rows = connection.execute(
-        "SELECT schemaname || '.' || tablename AS name FROM pg_tables WHERE schemaname IN ('public', %s) ORDER BY 1",
+        "SELECT n.nspname || '.' || c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE n.nspname IN ('public', %s) AND c.relkind IN ('r', 'p', 'v', 'm') ORDER BY 1",
         (CHECKPOINT_SCHEMA,),
     ).fetchall()
     return [row["name"] for row in rows]

@@ -230,6 +230,7 @@ def test_each_role_has_the_rights_of_the_table_and_no_others(bench: Bench) -> No
             str(row[0])
             for row in connection.execute(
                 "SELECT schemaname || '.' || tablename FROM pg_tables WHERE schemaname IN ('public', 'langgraph')"
+                " UNION ALL SELECT schemaname || '.' || viewname FROM pg_views WHERE schemaname = 'public'"
             )
         ]
         found = {
