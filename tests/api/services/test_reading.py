@@ -48,26 +48,8 @@ def start(platform: Platform, **environment: str) -> Service:
     return platform.service("auren.biometric", user=USER, environment=environment)
 
 
-VIEW = """
-CREATE VIEW {name} AS SELECT user_id, metric, source, time_bucket('{width}', time) AS bucket, count(*) AS count,
-    avg(value) AS average, min(value) AS lowest, max(value) AS highest, sum(value) AS total
-FROM readings WHERE flags IS NULL OR NOT flags && ARRAY['implausible', 'future'] GROUP BY 1, 2, 3, 4
-"""
-
-
 @pytest.fixture(scope="module")
-async def aggregates(prepared_platform: Platform) -> None:
-    """The hourly and daily relations, where no migration makes them yet."""
-    connection = await asyncpg.connect(prepared_platform.postgres.dsn(prepared_platform.database))
-    for name, width in (("readings_hourly", "1 hour"), ("readings_daily", "1 day")):
-        if await connection.fetchval("SELECT to_regclass($1)", name) is None:
-            await connection.execute(VIEW.format(name=name, width=width))
-            await connection.execute(f"GRANT SELECT ON {name} TO biometric_production")
-    await connection.close()
-
-
-@pytest.fixture(scope="module")
-def biometric(prepared_platform: Platform, aggregates: None) -> Iterator[Service]:
+def biometric(prepared_platform: Platform) -> Iterator[Service]:
     """One service for the tests of this module, which only read."""
     with Servers("reading") as servers:
         prepared_platform.servers = servers

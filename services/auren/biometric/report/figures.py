@@ -45,6 +45,7 @@ STYLE: Final[dict[str, Any]] = {
     "svg.fonttype": "none",  # letters stay letters: small, sharp, and found by a search
     "svg.hashsalt": "auren",
     "text.parse_math": False,
+    "axes.formatter.useoffset": False,
     "font.size": 11,
     "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,
