@@ -151,7 +151,8 @@ def _flagged(axes: Axes, chart: Line) -> None:
     if len(flagged) < len(chart.dots) or any(day.value is not None for day in chart.days):
         low, high = axes.get_ylim()
         values = [min(max(value, low), high) for value in values]
-        axes.set_ylim(low, high)
+    else:
+        axes.set_autoscaley_on(True)
     places = [dot.x for dot in flagged], values
     axes.scatter(*places, s=30, marker="x", color=FLAGGED, linewidth=1.6, clip_on=False, label="flagged, not counted")
 
