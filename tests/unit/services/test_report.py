@@ -369,3 +369,11 @@ def test_a_wrong_value_does_not_flatten_the_right_ones() -> None:
 def greatest_number(drawn: str) -> int:
     """The highest label of an axis."""
     return max(int(text) for text in re.findall(r">(\d+)</text>", drawn))
+
+
+@pytest.mark.parametrize("value", [1.7e308, -1.7e308, 1e-320, 0.0])
+def test_whatever_number_a_device_sends_is_drawn(value: float) -> None:
+    rows = [reading(5, value, ["implausible"]), reading(6, -value, ["implausible"])]
+    card = line_card(KINDS[0], measured({}, None, rows), CALENDAR)
+    assert card.chart is not None
+    assert "flagged, not counted" in svg(card.chart)

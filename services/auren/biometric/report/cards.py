@@ -15,6 +15,7 @@ from auren.biometric.report.page import Card, Report, Table
 
 NO_VALUE: Final = "no data"
 MOST_NOTES: Final = 8
+GREATEST_DRAWN: Final = 1e6
 FLAGS: Final[Mapping[str, str]] = {
     "implausible": "outside what a body does",
     "future": "dated in the future",
@@ -132,8 +133,14 @@ def _range(usual: Baseline) -> tuple[float, float, float] | None:
 
 def _dots(measured: Measured, calendar: Calendar) -> tuple[Dot, ...]:
     return tuple(
-        Dot(calendar.place(row["time"]), row["value"], flagged=bool(_untrusted(row))) for row in measured.readings or ()
+        Dot(calendar.place(row["time"]), _drawable(row["value"]), flagged=bool(_untrusted(row)))
+        for row in measured.readings or ()
     )
+
+
+def _drawable(value: float) -> float:
+    """The value within what an axis can show: what a device sends is any number."""
+    return min(max(value, -GREATEST_DRAWN), GREATEST_DRAWN)
 
 
 def _untrusted(row: Row) -> list[str]:
