@@ -1,79 +1,123 @@
-"""What is usual for a person: rolling baselines over the values of days. Pure: equal days, equal baselines.
+"""What is usual for a person: a metric's value of each day, over the 7 and the 28 days before a day. Pure.
 
-A baseline as of a day is made of the days before it, so that a day is never compared with itself.
+A day is the person's own calendar day. Today does not count: what is compared with a baseline is never part of it.
+Amounts are whole millionths of the metric's unit (migration 0005), so equal rows always give equal baselines.
 """
 
 from __future__ import annotations
 
-import statistics
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Final
+from typing import Final, NamedTuple, Protocol
+
+import msgspec
+
+MILLIONTHS: Final = 1_000_000
 
 CUMULATIVE: Final = frozenset({"steps", "active_energy", "basal_energy", "distance"})
-"""Metrics whose day is a sum. Devices count the same steps, so the sum is that of the device that counted most."""
+"""Metrics whose value of a day is a sum. Phone and watch count the same steps, so the largest source counts alone."""
 
-LEAST_DAYS: Final[Mapping[int, int]] = {7: 4, 28: 7}
-"""Window in days → days with a value from which on its baseline is trusted."""
+SHORT: Final = 7
+LONG: Final = 28
+LEAST_DAYS: Final[Mapping[int, int]] = {SHORT: 4, LONG: 7}
+"""Windows in days, and how many days of each must have a value before the baseline is trusted."""
 
-_MILLION: Final = 1_000_000
+
+class Amount(Protocol):
+    """How many readings a source gave on a day, and their sum in millionths of the unit."""
+
+    @property
+    def readings(self) -> int: ...
+
+    @property
+    def total(self) -> int: ...
 
 
-@dataclass(frozen=True, slots=True)
-class DayValue:
-    """A row of `daily_values` of one metric: `total` is in millionths of its unit."""
+Days = Mapping[date, Mapping[str, Amount]]
+"""Amounts of one metric by day and source."""
+
+
+class DayValue(NamedTuple):
+    """A row of `daily_values` of one metric."""
 
     day: date
     source: str
-    count: int
+    readings: int
     total: int
 
 
-@dataclass(frozen=True, slots=True)
-class Baseline:
-    """`days` with a value in the window, `readings` that they are made of; None where there are too few days."""
+class Baseline(msgspec.Struct, frozen=True, kw_only=True):
+    """One window. `as_of` is the day after its last; `days` had a value, of `readings` together.
 
-    window: int
+    `sd` is the sample's (n - 1), 0 for one day; `mad` the median absolute deviation from the median, not scaled. In the
+    metric's unit. `trusted`: there are enough days to compare with.
+    """
+
+    metric: str
+    window_days: int
+    as_of: date
     days: int
     readings: int
-    mean: float | None
-    sd: float | None
-    median: float | None
-    mad: float | None
+    mean: float
+    sd: float
+    median: float
+    mad: float
     trusted: bool
 
 
-def day_values(metric: str, rows: Iterable[DayValue]) -> dict[date, float]:
-    """The value of each day: of sums the largest source's, else the mean of all readings."""
-    days: dict[date, list[DayValue]] = {}
+def by_day(rows: Iterable[DayValue]) -> dict[date, dict[str, DayValue]]:
+    """Rows of `daily_values` of one metric as `Days`."""
+    days: dict[date, dict[str, DayValue]] = {}
     for row in rows:
-        days.setdefault(row.day, []).append(row)
-    return {day: _value(metric, found) for day, found in days.items() if sum(row.count for row in found) > 0}
+        days.setdefault(row.day, {})[row.source] = row
+    return days
 
 
-def _value(metric: str, rows: list[DayValue]) -> float:
+def value_of_day(metric: str, sources: Iterable[Amount]) -> float | None:
+    """What a day counts as: the mean of its readings, or for a cumulative metric the sum. None without readings."""
+    amounts = [amount for amount in sources if amount.readings > 0]
+    if not amounts:
+        return None
     if metric in CUMULATIVE:
-        return max(row.total for row in rows) / _MILLION
-    return sum(row.total for row in rows) / sum(row.count for row in rows) / _MILLION
+        return max(amount.total for amount in amounts) / MILLIONTHS
+    return sum(amount.total for amount in amounts) / (MILLIONTHS * sum(amount.readings for amount in amounts))
 
 
-def baseline(
-    metric: str, values: Mapping[date, float], counts: Mapping[date, int], as_of: date, window: int
-) -> Baseline:
-    """The baseline as of a day, from the `window` days before it."""
-    days = [day for n in range(window, 0, -1) if (day := as_of - timedelta(days=n)) in values]
-    found = [values[day] for day in days]
-    if not found:
-        return Baseline(window, 0, 0, None, None, None, None, trusted=False)
-    median = statistics.median(found)
+def values_of_days(metric: str, days: Days, first: date, last: date) -> dict[date, float]:
+    """The values of the days from `first` to `last`, both included, that have one; in the order of days."""
+    found: dict[date, float] = {}
+    for day in sorted(days):
+        if first <= day <= last and (value := value_of_day(metric, days[day].values())) is not None:
+            found[day] = value
+    return found
+
+
+def baseline(metric: str, days: Days, as_of: date, window_days: int) -> Baseline | None:
+    """The baseline over the `window_days` days before `as_of`; None when none of them has a value."""
+    first, last = as_of - timedelta(days=window_days), as_of - timedelta(days=1)
+    values = list(values_of_days(metric, days, first, last).values())
+    if not values:
+        return None
+    mean = math.fsum(values) / len(values)
+    variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1) if len(values) > 1 else 0.0
+    middle = median(values)
     return Baseline(
-        window,
-        len(found),
-        sum(counts[day] for day in days),
-        statistics.fmean(found),
-        statistics.stdev(found) if len(found) > 1 else None,
-        median,
-        statistics.median(abs(value - median) for value in found),
-        len(found) >= LEAST_DAYS[window],
+        metric=metric,
+        window_days=window_days,
+        as_of=as_of,
+        days=len(values),
+        readings=sum(a.readings for day, of in days.items() if first <= day <= last for a in of.values()),
+        mean=mean,
+        sd=math.sqrt(variance),
+        median=middle,
+        mad=median([abs(value - middle) for value in values]),
+        trusted=len(values) >= LEAST_DAYS[window_days],
     )
+
+
+def median(values: list[float]) -> float:
+    """The middle value, of an even number the mean of the two. Raises IndexError for no values."""
+    ordered = sorted(values)
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2

@@ -10,7 +10,6 @@ from typing import Final
 
 import asyncpg
 
-from auren.baselines import DayValue
 from auren.database import Database
 
 FIRST: Final = uuid.UUID(int=0)
@@ -87,11 +86,3 @@ class Learnt:
         async with self._database.connection() as connection:
             rows: list[asyncpg.Record] = await connection.fetch(_DAYS, user_id, list(metrics), start, end)
         return rows
-
-
-def readings_of(days: Sequence[DayValue]) -> dict[date, int]:
-    """How many readings each day has."""
-    counts: dict[date, int] = {}
-    for row in days:
-        counts[row.day] = counts.get(row.day, 0) + row.count
-    return counts

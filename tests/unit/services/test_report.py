@@ -32,13 +32,24 @@ HOSTILE = '"><img src=https://evil.example onerror=alert(1)><script>alert(1)</sc
 LABELS = tuple(f"Mon\n{day}" for day in range(2, 9))
 
 
-def usual(mean: float | None, sd: float | None = 5.0, *, trusted: bool = True) -> Baseline:
-    return Baseline(28, 28 if mean else 0, 50, mean, sd, mean, sd, trusted)
+def usual(mean: float, day: date) -> Baseline:
+    return Baseline(
+        metric="hrv_rmssd",
+        window_days=28,
+        as_of=day,
+        days=28,
+        readings=50,
+        mean=mean,
+        sd=5.0,
+        median=mean,
+        mad=5.0,
+        trusted=True,
+    )
 
 
 def measured(values: dict[int, float], mean: float | None = None, readings: Any = ()) -> Measured:
     days = {date(2026, 3, day): value for day, value in values.items()}
-    baselines = {day: usual(mean, trusted=mean is not None) for day in CALENDAR.days}
+    baselines = {day: None if mean is None else usual(mean, day) for day in CALENDAR.days}
     return Measured(days, dict.fromkeys(days, 1), baselines, readings)
 
 
@@ -270,7 +281,9 @@ async def test_more_readings_than_can_be_shown_are_not_all_fetched() -> None:
     assert MOST_READINGS > 100
     assert found.measured["hrv_rmssd"].readings is None
     assert found.measured["hrv_rmssd"].values == {date(2026, 3, 1): 60, date(2026, 3, 5): 60}
-    assert found.measured["hrv_rmssd"].usual[date(2026, 3, 5)].days == 1
+    usual = found.measured["hrv_rmssd"].usual[date(2026, 3, 5)]
+    assert usual is not None
+    assert usual.days == 1
     assert found.sources == ("a",)
 
 

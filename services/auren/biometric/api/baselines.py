@@ -7,9 +7,9 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from auren.auth import Principal
-from auren.baselines import LEAST_DAYS, Baseline, DayValue, baseline, day_values
+from auren.baselines import LEAST_DAYS, Baseline, DayValue, baseline, by_day, values_of_days
 from auren.biometric.api.asking import EARLIEST, LATEST, UNKNOWN_METRIC, Metric, User, known_metric
-from auren.biometric.learnt import Learnt, readings_of
+from auren.biometric.learnt import Learnt
 from auren.events import METRICS
 from auren.http import Caller
 
@@ -19,7 +19,7 @@ AsOf = Annotated[date, Field(ge=(EARLIEST + timedelta(days=100)).date(), le=LATE
 
 
 class BaselineOut(BaseModel):
-    """One window. The numbers are null where too few days have a value."""
+    """One window. The numbers are null where no day has a value."""
 
     window_days: int
     start: date = Field(description="the first day of the window")
@@ -91,30 +91,29 @@ def routes(caller: Caller, learnt: Learnt) -> APIRouter:
         """What was usual for a user as of a day: over the 7 and the 28 days before it, from trusted readings."""
         as_of = at or datetime.now(UTC).date()
         rows = await learnt.daily_values(user, [known_metric(metric)], as_of - timedelta(days=WINDOWS[-1]), as_of)
-        days = [DayValue(row["day"], row["source"], row["count"], row["total"]) for row in rows]
-        values, counts = day_values(metric, days), readings_of(days)
+        days = by_day(DayValue(row["day"], row["source"], row["count"], row["total"]) for row in rows)
         return BaselinesOut(
             metric=metric,
             unit=METRICS[metric].unit,
             as_of=as_of,
-            baselines=[_out(baseline(metric, values, counts, as_of, window), window, as_of) for window in WINDOWS],
-            values=values,
+            baselines=[_out(baseline(metric, days, as_of, window), window, as_of) for window in WINDOWS],
+            values=values_of_days(metric, days, date.min, date.max),
         )
 
     return routes
 
 
-def _out(found: Baseline, window: int, as_of: date) -> BaselineOut:
+def _out(found: Baseline | None, window: int, as_of: date) -> BaselineOut:
     return BaselineOut(
         window_days=window,
         start=as_of - timedelta(days=window),
         end=as_of,
-        days=found.days,
-        readings=found.readings,
-        trusted=found.trusted,
+        days=found.days if found else 0,
+        readings=found.readings if found else 0,
+        trusted=found is not None and found.trusted,
         least_days=LEAST_DAYS[window],
-        mean=found.mean,
-        sd=found.sd,
-        median=found.median,
-        mad=found.mad,
+        mean=found.mean if found else None,
+        sd=found.sd if found else None,
+        median=found.median if found else None,
+        mad=found.mad if found else None,
     )

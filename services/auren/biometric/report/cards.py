@@ -124,9 +124,9 @@ def _chart_day(measured: Measured, day: date, scale: float = 1.0) -> Day:
     return Day(None if value is None else value / scale, middle, low, high)
 
 
-def _range(usual: Baseline) -> tuple[float, float, float] | None:
+def _range(usual: Baseline | None) -> tuple[float, float, float] | None:
     """(low, middle, high) of what is usual, where it is trusted."""
-    if not usual.trusted or usual.mean is None or usual.sd is None:
+    if usual is None or not usual.trusted:
         return None
     return usual.mean - usual.sd, usual.mean, usual.mean + usual.sd
 
@@ -174,7 +174,7 @@ def _table(kind: Kind, measured: Measured, calendar: Calendar) -> Table:
     return Table(f"{kind.title}, {kind.unit}", ("Day", "Value", "Usual", "Readings"), rows)
 
 
-def _usual(kind: Kind, usual: Baseline) -> str:
+def _usual(kind: Kind, usual: Baseline | None) -> str:
     found = _range(usual)
     return "too few days" if found is None else f"{kind.number(found[0])} to {kind.number(found[2])}"
 

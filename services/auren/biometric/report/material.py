@@ -10,8 +10,8 @@ from functools import cached_property
 from typing import Any, Final, Protocol
 from zoneinfo import ZoneInfo
 
-from auren.baselines import Baseline, DayValue, baseline, day_values
-from auren.biometric.learnt import FIRST, Learnt, SwitchPosition, readings_of
+from auren.baselines import Baseline, DayValue, baseline, by_day, values_of_days
+from auren.biometric.learnt import FIRST, Learnt, SwitchPosition
 from auren.biometric.ranges import Position, Range, Ranges, first_moment
 
 WINDOW_DAYS: Final = 28
@@ -74,7 +74,7 @@ class Measured:
 
     values: Mapping[date, float]
     counts: Mapping[date, int]
-    usual: Mapping[date, Baseline]
+    usual: Mapping[date, Baseline | None]
     readings: Sequence[Row] | None
 
 
@@ -119,7 +119,8 @@ async def _readings(ranges: Ranges, user_id: str, metric: str, calendar: Calenda
 
 
 def _measured(metric: str, rows: Sequence[Row], readings: Sequence[Row] | None, calendar: Calendar) -> Measured:
-    days = [DayValue(r["day"], r["source"], r["count"], r["total"]) for r in rows if r["metric"] == metric]
-    values, counts = day_values(metric, days), readings_of(days)
-    usual = {day: baseline(metric, values, counts, day, WINDOW_DAYS) for day in calendar.days}
+    days = by_day(DayValue(r["day"], r["source"], r["count"], r["total"]) for r in rows if r["metric"] == metric)
+    values = values_of_days(metric, days, date.min, date.max)
+    counts = {day: sum(row.readings for row in sources.values()) for day, sources in days.items()}
+    usual = {day: baseline(metric, days, day, WINDOW_DAYS) for day in calendar.days}
     return Measured(values, counts, usual, readings)
