@@ -40,7 +40,6 @@ COLUMNS = [
     "version",
     "event_id",
     "received_at",
-    "day",
 ]
 
 
@@ -73,7 +72,7 @@ async def keep(store: asyncpg.Connection, user: str, readings: Iterable[Reading]
     """Put readings of (time, value, source, flags) into the table, past the ingest."""
     event = uuid.uuid4()
     rows = [
-        (time, user, metric, source, value, None, flags, "oura", "d1", 1, event, time, time.date())
+        (time, user, metric, source, value, None, flags, "oura", "d1", 1, event, time)
         for time, value, source, flags in readings
     ]
     await store.copy_records_to_table("readings", records=rows, columns=COLUMNS)
@@ -213,7 +212,7 @@ async def test_a_year_does_not_have_to_fit_into_memory(
         f"""
         INSERT INTO readings ({", ".join(COLUMNS)})
         SELECT t, $1, 'heart_rate', 'oura/ring', 60 + random(), NULL, NULL, 'oura', 'd', 1,
-            gen_random_uuid(), t, t::date
+            gen_random_uuid(), t
         FROM generate_series($2::timestamptz, $3::timestamptz, '2 minutes') t
         """,
         user,

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from auren.baselines import Baseline
-from auren.biometric.report.cards import KINDS, line_card, mode_card, mode_spans, report, sleep_card
+from auren.biometric.report.cards import FLAGS, KINDS, line_card, mode_card, mode_spans, report, sleep_card
 from auren.biometric.report.charts import Chart, Day, Dot, Line, Modes, Part, Span, Stack
 from auren.biometric.report.drawing import Drawing, DrawingError
 from auren.biometric.report.figures import svg
@@ -24,6 +24,7 @@ from auren.biometric.report.material import MOST_READINGS, SINGLE, SLEEP, Calend
 from auren.biometric.report.page import html
 from auren.link import UnavailableError
 from auren.modes import Mode
+from auren.plausibility import UNTRUSTED
 
 BERLIN = ZoneInfo("Europe/Berlin")
 CALENDAR = Calendar(date(2026, 3, 2), date(2026, 3, 8), BERLIN)
@@ -161,6 +162,10 @@ def test_flagged_readings_are_marked_and_told() -> None:
     assert untrusted.sentences == ("No reading of these days is trusted.",)
     many = line_card(KINDS[0], measured({}, None, rows[:1] * 20), CALENDAR)
     assert many.flagged[-1] == "12 more readings are not trusted and not counted."
+
+
+def test_every_flag_of_what_is_not_trusted_has_its_words() -> None:
+    assert set(FLAGS) == UNTRUSTED
 
 
 def test_too_many_readings_are_not_shown_one_by_one() -> None:

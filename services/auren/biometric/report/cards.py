@@ -12,14 +12,15 @@ from auren.baselines import Baseline
 from auren.biometric.report.charts import Day, Dot, Line, Modes, Part, Span, Stack
 from auren.biometric.report.material import SLEEP, Calendar, Material, Measured, Row
 from auren.biometric.report.page import Card, Report, Table
+from auren.plausibility import FUTURE, IMPLAUSIBLE, LATE
 
 NO_VALUE: Final = "no data"
 MOST_NOTES: Final = 8
 GREATEST_DRAWN: Final = 1e6
 FLAGS: Final[Mapping[str, str]] = {
-    "implausible": "outside what a body does",
-    "future": "dated in the future",
-    "late": "arrived too late to count",
+    IMPLAUSIBLE: "outside what a body does",
+    FUTURE: "dated in the future",
+    LATE: "arrived too late to count",
 }
 """Flags of readings that nothing is computed from, in words. Readings with a flag of their vendor count."""
 
