@@ -269,7 +269,7 @@ async def test_what_was_learnt_is_told(platform: Platform, biometric: Service, s
     assert [page["switches"][0]["mode"] for page in pages] == ["reflex", "pattern", "guardian"]
     for detail, ended in (("15", None), ("16", now)):
         await store.execute(
-            "INSERT INTO patterns VALUES ($1, 'recurring_dip', $2, 'high', 0.7, $3, $3, $4, $5)",
+            "INSERT INTO patterns VALUES ($1, 'recurring-dip', $2, 'high', 0.7, $3, $3, $4, $5)",
             user,
             detail,
             now,

@@ -1,7 +1,7 @@
 """What repeats in a person's measurements."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import asyncpg
 import msgspec
@@ -18,9 +18,9 @@ from auren.patterns import Kind, Level
 class PatternOut(BaseModel):
     """One pattern. It is there while `ended_at` is null."""
 
-    kind: Kind
+    kind: str = Field(description=", ".join(get_args(Kind)))
     detail: str = Field(description="which of its kind: a metric, an hour, a weekday; empty where there is but one")
-    level: Level = Field(description="how marked it is")
+    level: str = Field(description=" or ".join(get_args(Level)))
     confidence: float = Field(ge=0, le=1)
     since: datetime
     last_seen: datetime
