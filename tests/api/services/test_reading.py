@@ -203,11 +203,9 @@ def memory_mib(service: Service) -> float:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-@pytest.mark.parametrize("accept", ["text/csv", ARROW])
-async def test_a_year_does_not_have_to_fit_into_memory(
-    platform: Platform, biometric: Service, store: asyncpg.Connection, accept: str
-) -> None:
-    user, begin = new_user(), datetime(2025, 1, 1, tzinfo=UTC)
+async def a_year(store: asyncpg.Connection, user: str) -> datetime:
+    """A year of readings, one every two minutes; when it begins."""
+    begin = datetime(2025, 1, 1, tzinfo=UTC)
     await store.execute(
         f"""
         INSERT INTO readings ({", ".join(COLUMNS)})
@@ -219,6 +217,15 @@ async def test_a_year_does_not_have_to_fit_into_memory(
         begin,
         begin + timedelta(days=365) - timedelta(minutes=2),
     )
+    return begin
+
+
+@pytest.mark.parametrize("accept", ["text/csv", ARROW])
+async def test_a_year_does_not_have_to_fit_into_memory(
+    platform: Platform, biometric: Service, store: asyncpg.Connection, accept: str
+) -> None:
+    user = new_user()
+    begin = await a_year(store, user)
     parameters = {"from": begin.isoformat(), "to": (begin + timedelta(days=365)).isoformat()}
     headers = platform.bearer(user, "read:biometrics") | {"Accept": accept}
     before, highest, received = memory_mib(biometric), 0.0, []
@@ -233,6 +240,27 @@ async def test_a_year_does_not_have_to_fit_into_memory(
     count = content.count(b"\n") - 1 if accept == "text/csv" else len(pyarrow.ipc.open_stream(content).read_all())
     assert count == 365 * 720
     assert highest - before < GROWTH_MIB
+
+
+async def test_a_stream_that_loses_its_database_does_not_look_complete(
+    platform: Platform, biometric: Service, store: asyncpg.Connection
+) -> None:
+    user = new_user()
+    begin = await a_year(store, user)
+    parameters = {"from": begin.isoformat(), "to": (begin + timedelta(days=365)).isoformat()}
+    headers = platform.bearer(user, "read:biometrics") | {"Accept": "text/csv"}
+    async with httpx.AsyncClient(timeout=60) as client:
+        url = biometric.url(f"/readings/{user}/heart_rate")
+        async with client.stream("GET", url, params=parameters, headers=headers) as answer:
+            parts = answer.aiter_bytes()
+            await anext(parts)
+            # What is on its way fills the sockets, and the service waits for this reader.
+            platform.postgres.server.stop()
+            with pytest.raises(httpx.RemoteProtocolError):
+                async for _ in parts:
+                    pass
+    platform.postgres.server.start()
+    biometric.wait_ready()
 
 
 async def test_what_was_learnt_is_told(platform: Platform, biometric: Service, store: asyncpg.Connection) -> None:

@@ -267,8 +267,8 @@ def test_noon_is_in_the_middle_of_a_day_only_where_clocks_do_not_change(day: dat
 
 async def test_more_readings_than_can_be_shown_are_not_all_fetched() -> None:
     class Many:
-        async def raw(self, _asked: Any, _position: Any, limit: int) -> list[Any]:
-            return [reading(5, 60)] * limit
+        async def raw(self, asked: Any, _position: Any, limit: int) -> list[Any]:
+            return [reading(5, 60)] * (limit if asked.metric == "hrv_rmssd" else 1)
 
         async def daily_values(self, *_: Any) -> list[Any]:
             facts = {"metric": "hrv_rmssd", "source": "b", "count": 2, "total": 120_000_000}
@@ -289,7 +289,7 @@ async def test_more_readings_than_can_be_shown_are_not_all_fetched() -> None:
     usual = found.measured["hrv_rmssd"].usual[date(2026, 3, 5)]
     assert usual is not None
     assert usual.days == 1
-    assert found.sources == ("a",)
+    assert found.sources == ("a", "oura/ring")
 
 
 CHARTS: list[Chart] = [
@@ -395,3 +395,11 @@ def test_whatever_number_a_device_sends_is_drawn(value: float) -> None:
     card = line_card(KINDS[0], measured({}, None, rows), CALENDAR)
     assert card.chart is not None
     assert "flagged, not counted" in svg(card.chart)
+
+
+def test_of_many_switches_the_newest_are_told() -> None:
+    many = tuple(switched(3, f"mode {n}") for n in range(70))
+    table = mode_card(replace(material(), switches=many)).table
+    assert table is not None
+    assert table.caption == "Switches of the mode, the newest 60 of 70"
+    assert (len(table.rows), table.rows[-1][1]) == (60, "mode 69")
