@@ -40,7 +40,6 @@ COLUMNS = [
     "version",
     "event_id",
     "received_at",
-    "day",
 ]
 
 
@@ -48,26 +47,8 @@ def start(platform: Platform, **environment: str) -> Service:
     return platform.service("auren.biometric", user=USER, environment=environment)
 
 
-VIEW = """
-CREATE VIEW {name} AS SELECT user_id, metric, source, time_bucket('{width}', time) AS bucket, count(*) AS count,
-    avg(value) AS average, min(value) AS lowest, max(value) AS highest, sum(value) AS total
-FROM readings WHERE flags IS NULL OR NOT flags && ARRAY['implausible', 'future'] GROUP BY 1, 2, 3, 4
-"""
-
-
 @pytest.fixture(scope="module")
-async def aggregates(prepared_platform: Platform) -> None:
-    """The hourly and daily relations, where no migration makes them yet."""
-    connection = await asyncpg.connect(prepared_platform.postgres.dsn(prepared_platform.database))
-    for name, width in (("readings_hourly", "1 hour"), ("readings_daily", "1 day")):
-        if await connection.fetchval("SELECT to_regclass($1)", name) is None:
-            await connection.execute(VIEW.format(name=name, width=width))
-            await connection.execute(f"GRANT SELECT ON {name} TO biometric_production")
-    await connection.close()
-
-
-@pytest.fixture(scope="module")
-def biometric(prepared_platform: Platform, aggregates: None) -> Iterator[Service]:
+def biometric(prepared_platform: Platform) -> Iterator[Service]:
     """One service for the tests of this module, which only read."""
     with Servers("reading") as servers:
         prepared_platform.servers = servers
@@ -91,7 +72,7 @@ async def keep(store: asyncpg.Connection, user: str, readings: Iterable[Reading]
     """Put readings of (time, value, source, flags) into the table, past the ingest."""
     event = uuid.uuid4()
     rows = [
-        (time, user, metric, source, value, None, flags, "oura", "d1", 1, event, time, time.date())
+        (time, user, metric, source, value, None, flags, "oura", "d1", 1, event, time)
         for time, value, source, flags in readings
     ]
     await store.copy_records_to_table("readings", records=rows, columns=COLUMNS)
@@ -222,22 +203,29 @@ def memory_mib(service: Service) -> float:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-@pytest.mark.parametrize("accept", ["text/csv", ARROW])
-async def test_a_year_does_not_have_to_fit_into_memory(
-    platform: Platform, biometric: Service, store: asyncpg.Connection, accept: str
-) -> None:
-    user, begin = new_user(), datetime(2025, 1, 1, tzinfo=UTC)
+async def a_year(store: asyncpg.Connection, user: str) -> datetime:
+    """A year of readings, one every two minutes; when it begins."""
+    begin = datetime(2025, 1, 1, tzinfo=UTC)
     await store.execute(
         f"""
         INSERT INTO readings ({", ".join(COLUMNS)})
         SELECT t, $1, 'heart_rate', 'oura/ring', 60 + random(), NULL, NULL, 'oura', 'd', 1,
-            gen_random_uuid(), t, t::date
+            gen_random_uuid(), t
         FROM generate_series($2::timestamptz, $3::timestamptz, '2 minutes') t
         """,
         user,
         begin,
         begin + timedelta(days=365) - timedelta(minutes=2),
     )
+    return begin
+
+
+@pytest.mark.parametrize("accept", ["text/csv", ARROW])
+async def test_a_year_does_not_have_to_fit_into_memory(
+    platform: Platform, biometric: Service, store: asyncpg.Connection, accept: str
+) -> None:
+    user = new_user()
+    begin = await a_year(store, user)
     parameters = {"from": begin.isoformat(), "to": (begin + timedelta(days=365)).isoformat()}
     headers = platform.bearer(user, "read:biometrics") | {"Accept": accept}
     before, highest, received = memory_mib(biometric), 0.0, []
@@ -252,6 +240,27 @@ async def test_a_year_does_not_have_to_fit_into_memory(
     count = content.count(b"\n") - 1 if accept == "text/csv" else len(pyarrow.ipc.open_stream(content).read_all())
     assert count == 365 * 720
     assert highest - before < GROWTH_MIB
+
+
+async def test_a_stream_that_loses_its_database_does_not_look_complete(
+    platform: Platform, biometric: Service, store: asyncpg.Connection
+) -> None:
+    user = new_user()
+    begin = await a_year(store, user)
+    parameters = {"from": begin.isoformat(), "to": (begin + timedelta(days=365)).isoformat()}
+    headers = platform.bearer(user, "read:biometrics") | {"Accept": "text/csv"}
+    async with httpx.AsyncClient(timeout=60) as client:
+        url = biometric.url(f"/readings/{user}/heart_rate")
+        async with client.stream("GET", url, params=parameters, headers=headers) as answer:
+            parts = answer.aiter_bytes()
+            await anext(parts)
+            # What is on its way fills the sockets, and the service waits for this reader.
+            platform.postgres.server.stop()
+            with pytest.raises(httpx.RemoteProtocolError):
+                async for _ in parts:
+                    pass
+    platform.postgres.server.start()
+    biometric.wait_ready()
 
 
 async def test_what_was_learnt_is_told(platform: Platform, biometric: Service, store: asyncpg.Connection) -> None:
@@ -288,7 +297,7 @@ async def test_what_was_learnt_is_told(platform: Platform, biometric: Service, s
     assert [page["switches"][0]["mode"] for page in pages] == ["reflex", "pattern", "guardian"]
     for detail, ended in (("15", None), ("16", now)):
         await store.execute(
-            "INSERT INTO patterns VALUES ($1, 'recurring_dip', $2, 'high', 0.7, $3, $3, $4, $5)",
+            "INSERT INTO patterns VALUES ($1, 'recurring-dip', $2, 'high', 0.7, $3, $3, $4, $5)",
             user,
             detail,
             now,

@@ -415,7 +415,14 @@ def test_a_history_that_cannot_be_answered_is_explained(
 
 
 def test_patterns_that_ended_are_told_when_they_are_asked_for(client: TestClient, memory: Memory) -> None:
-    pattern = {"kind": "dip", "detail": "15", "level": "high", "confidence": 0.5, "since": BEGIN, "last_seen": BEGIN}
+    pattern = {
+        "kind": "recurring-dip",
+        "detail": "15",
+        "level": "high",
+        "confidence": 0.5,
+        "since": BEGIN,
+        "last_seen": BEGIN,
+    }
     memory.rows = [pattern | {"ended_at": end, "evidence": '{"times": [5]}'} for end in (None, BEGIN)]
     assert [p["evidence"] for p in read(client, "/patterns/anna")["patterns"]] == [{"times": [5]}]
     assert len(read(client, "/patterns/anna", ended=True)["patterns"]) == 2

@@ -89,7 +89,13 @@ class Stores:
 
     async def patterns(self, *_: Any, **__: Any) -> list[Any]:
         self._require()
-        facts = {"kind": "k", "detail": "d", "level": "high", "confidence": 0.5, "evidence": '{"nights": 7}'}
+        facts = {
+            "kind": "recurring-dip",
+            "detail": "d",
+            "level": "high",
+            "confidence": 0.5,
+            "evidence": '{"nights": 7}',
+        }
         return [facts | {"since": NOW, "last_seen": NOW, "ended_at": None}]
 
     async def of(self, _user: str) -> Latest:

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from auren.baselines import Baseline
-from auren.biometric.report.cards import KINDS, line_card, mode_card, mode_spans, report, sleep_card
+from auren.biometric.report.cards import FLAGS, KINDS, line_card, mode_card, mode_spans, report, sleep_card
 from auren.biometric.report.charts import Chart, Day, Dot, Line, Modes, Part, Span, Stack
 from auren.biometric.report.drawing import Drawing, DrawingError
 from auren.biometric.report.figures import svg
@@ -24,6 +24,7 @@ from auren.biometric.report.material import MOST_READINGS, SINGLE, SLEEP, Calend
 from auren.biometric.report.page import html
 from auren.link import UnavailableError
 from auren.modes import Mode
+from auren.plausibility import UNTRUSTED
 
 BERLIN = ZoneInfo("Europe/Berlin")
 CALENDAR = Calendar(date(2026, 3, 2), date(2026, 3, 8), BERLIN)
@@ -163,6 +164,10 @@ def test_flagged_readings_are_marked_and_told() -> None:
     assert many.flagged[-1] == "12 more readings are not trusted and not counted."
 
 
+def test_every_flag_of_what_is_not_trusted_has_its_words() -> None:
+    assert set(FLAGS) == UNTRUSTED
+
+
 def test_too_many_readings_are_not_shown_one_by_one() -> None:
     card = line_card(KINDS[0], measured({5: 50}, None, None), CALENDAR)
     assert isinstance(card.chart, Line)
@@ -262,8 +267,8 @@ def test_noon_is_in_the_middle_of_a_day_only_where_clocks_do_not_change(day: dat
 
 async def test_more_readings_than_can_be_shown_are_not_all_fetched() -> None:
     class Many:
-        async def raw(self, _asked: Any, _position: Any, limit: int) -> list[Any]:
-            return [reading(5, 60)] * limit
+        async def raw(self, asked: Any, _position: Any, limit: int) -> list[Any]:
+            return [reading(5, 60)] * (limit if asked.metric == "hrv_rmssd" else 1)
 
         async def daily_values(self, *_: Any) -> list[Any]:
             facts = {"metric": "hrv_rmssd", "source": "b", "count": 2, "total": 120_000_000}
@@ -284,7 +289,7 @@ async def test_more_readings_than_can_be_shown_are_not_all_fetched() -> None:
     usual = found.measured["hrv_rmssd"].usual[date(2026, 3, 5)]
     assert usual is not None
     assert usual.days == 1
-    assert found.sources == ("a",)
+    assert found.sources == ("a", "oura/ring")
 
 
 CHARTS: list[Chart] = [
@@ -369,3 +374,32 @@ async def test_the_process_that_draws_gets_nothing_of_the_environment(monkeypatc
     assert set(seen) <= {"PATH", "PYTHONPATH", "VIRTUAL_ENV", "MPLCONFIGDIR", "OPENBLAS_NUM_THREADS"} | {
         "PYTHONDONTWRITEBYTECODE"
     }
+
+
+def test_a_wrong_value_does_not_flatten_the_right_ones() -> None:
+    days = tuple(Day(value) for value in (50, 52, 54, 50, 52, 54, 50))
+    with_flag = svg(Line(LABELS, "ms", days, (Dot(1.2, 900.0, flagged=True),)))
+    alone = svg(Line(LABELS, "ms", (Day(),) * 7, (Dot(1.2, 900.0, flagged=True),)))
+    assert greatest_number(with_flag) < 60
+    assert greatest_number(alone) > 800
+
+
+def greatest_number(drawn: str) -> int:
+    """The highest label of an axis."""
+    return max(int(text) for text in re.findall(r">(\d+)</text>", drawn))
+
+
+@pytest.mark.parametrize("value", [1.7e308, -1.7e308, 1e-320, 0.0])
+def test_whatever_number_a_device_sends_is_drawn(value: float) -> None:
+    rows = [reading(5, value, ["implausible"]), reading(6, -value, ["implausible"])]
+    card = line_card(KINDS[0], measured({}, None, rows), CALENDAR)
+    assert card.chart is not None
+    assert "flagged, not counted" in svg(card.chart)
+
+
+def test_of_many_switches_the_newest_are_told() -> None:
+    many = tuple(switched(3, f"mode {n}") for n in range(70))
+    table = mode_card(replace(material(), switches=many)).table
+    assert table is not None
+    assert table.caption == "Switches of the mode, the newest 60 of 70"
+    assert (len(table.rows), table.rows[-1][1]) == (60, "mode 69")

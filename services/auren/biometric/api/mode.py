@@ -22,7 +22,7 @@ NOTHING_YET: Final = "nothing has been measured yet"
 NO_SWITCH_YET: Final = "no rule has held yet"
 
 _WHY: Final[dict[str, Any]] = {
-    "rule": "hrv-drop",
+    "rule": "hrv-fall",
     "reason": "HRV (RMSSD) fell 34 % below the usual 62 ms",
     "confidence": 0.9,
     "evidence": [
@@ -35,6 +35,7 @@ _WHY: Final[dict[str, Any]] = {
             "threshold": 0.3,
             "baseline": 62.1,
             "derived": False,
+            "confidence": 0.9,
         }
     ],
     "off": [{"metric": "spo2", "why": "absent"}],
@@ -52,6 +53,7 @@ class EvidenceOut(BaseModel):
     threshold: float
     baseline: float | None = Field(None, description="the person's usual value, where the condition compares with it")
     derived: bool = Field(False, description="computed from another value, not measured")
+    confidence: float = Field(1.0, description="0 to 1: less for what is derived, or compared with few days")
 
 
 class OffOut(BaseModel):
@@ -76,7 +78,7 @@ class ModeOut(WhyOut):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"mode": "guardian", "since": "2026-03-01T07:02:11Z", "as_of": "2026-03-01T09:30:00Z", **_WHY}]
+            "examples": [{"mode": "reflex", "since": "2026-03-01T07:02:11Z", "as_of": "2026-03-01T09:30:00Z", **_WHY}]
         }
     )
 
@@ -107,7 +109,7 @@ class HistoryOut(BaseModel):
                         {
                             "id": "4f5c0f4e-6a55-5c5b-9d3c-0b8f1f3f1a77",
                             "at": "2026-03-01T07:02:11Z",
-                            "mode": "guardian",
+                            "mode": "reflex",
                             "previous": "baseline",
                             **_WHY,
                         }

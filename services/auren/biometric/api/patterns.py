@@ -1,7 +1,7 @@
 """What repeats in a person's measurements."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import asyncpg
 import msgspec
@@ -12,14 +12,15 @@ from auren.auth import Principal
 from auren.biometric.api.asking import User
 from auren.biometric.learnt import Learnt
 from auren.http import Caller
+from auren.patterns import Kind, Level
 
 
 class PatternOut(BaseModel):
     """One pattern. It is there while `ended_at` is null."""
 
-    kind: str
-    detail: str = Field(description="which of its kind, for example the hour of the day")
-    level: str = Field(description="how marked it is")
+    kind: str = Field(description=", ".join(get_args(Kind)))
+    detail: str = Field(description="which of its kind: a metric, an hour, a weekday; empty where there is but one")
+    level: str = Field(description=" or ".join(get_args(Level)))
     confidence: float = Field(ge=0, le=1)
     since: datetime
     last_seen: datetime
@@ -36,14 +37,14 @@ class PatternsOut(BaseModel):
                 {
                     "patterns": [
                         {
-                            "kind": "circadian_disruption",
+                            "kind": "circadian-disruption",
                             "detail": "",
                             "level": "high",
                             "confidence": 0.86,
                             "since": "2026-03-01T07:00:00Z",
                             "last_seen": "2026-03-04T06:40:00Z",
                             "ended_at": None,
-                            "evidence": {"nights": 7, "sd_hours": 3.4, "threshold_hours": 3},
+                            "evidence": {"nights": 9, "sd_minutes": 204.5, "limit_minutes": 120},
                         }
                     ]
                 }

@@ -12,13 +12,16 @@ from auren.baselines import Baseline
 from auren.biometric.report.charts import Day, Dot, Line, Modes, Part, Span, Stack
 from auren.biometric.report.material import SLEEP, Calendar, Material, Measured, Row
 from auren.biometric.report.page import Card, Report, Table
+from auren.plausibility import FUTURE, IMPLAUSIBLE, LATE
 
 NO_VALUE: Final = "no data"
 MOST_NOTES: Final = 8
+MOST_SWITCH_ROWS: Final = 60
+GREATEST_DRAWN: Final = 1e6
 FLAGS: Final[Mapping[str, str]] = {
-    "implausible": "outside what a body does",
-    "future": "dated in the future",
-    "late": "arrived too late to count",
+    IMPLAUSIBLE: "outside what a body does",
+    FUTURE: "dated in the future",
+    LATE: "arrived too late to count",
 }
 """Flags of readings that nothing is computed from, in words. Readings with a flag of their vendor count."""
 
@@ -132,8 +135,14 @@ def _range(usual: Baseline | None) -> tuple[float, float, float] | None:
 
 def _dots(measured: Measured, calendar: Calendar) -> tuple[Dot, ...]:
     return tuple(
-        Dot(calendar.place(row["time"]), row["value"], flagged=bool(_untrusted(row))) for row in measured.readings or ()
+        Dot(calendar.place(row["time"]), _drawable(row["value"]), flagged=bool(_untrusted(row)))
+        for row in measured.readings or ()
     )
+
+
+def _drawable(value: float) -> float:
+    """The value within what an axis can show: what a device sends is any number."""
+    return min(max(value, -GREATEST_DRAWN), GREATEST_DRAWN)
 
 
 def _untrusted(row: Row) -> list[str]:
@@ -272,9 +281,7 @@ def mode_card(material: Material) -> Card:
         sentences=_mode_now(material),
         chart=Modes(_labels(calendar), tuple(Span(m, calendar.place(a), calendar.place(b)) for m, a, b in spans)),
         alt="Timeline: which mode held when. The table below has the switches.",
-        table=Table(
-            "Switches of the mode", ("When", "Mode", "Why"), _switch_rows(material.switches, calendar), texts=True
-        ),
+        table=_switch_table(material.switches, calendar),
         wide=True,
     )
 
@@ -303,8 +310,12 @@ def mode_spans(material: Material) -> list[tuple[str, datetime, datetime]]:
     return [(mode, at, until) for (at, mode), (until, _) in spans if at < until]
 
 
-def _switch_rows(switches: Sequence[Row], calendar: Calendar) -> tuple[tuple[str, ...], ...]:
-    return tuple((_moment(row["at"], calendar), row["mode"], row["reason"]) for row in switches)
+def _switch_table(switches: Sequence[Row], calendar: Calendar) -> Table:
+    caption = "Switches of the mode"
+    if len(switches) > MOST_SWITCH_ROWS:
+        caption += f", the newest {MOST_SWITCH_ROWS} of {len(switches)}"
+    rows = tuple((_moment(row["at"], calendar), row["mode"], row["reason"]) for row in switches[-MOST_SWITCH_ROWS:])
+    return Table(caption, ("When", "Mode", "Why"), rows, texts=True)
 
 
 _WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")

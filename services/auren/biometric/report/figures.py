@@ -45,6 +45,7 @@ STYLE: Final[dict[str, Any]] = {
     "svg.fonttype": "none",  # letters stay letters: small, sharp, and found by a search
     "svg.hashsalt": "auren",
     "text.parse_math": False,
+    "axes.formatter.useoffset": False,
     "font.size": 11,
     "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,
@@ -128,11 +129,8 @@ def _line(axes: Axes, chart: Line) -> None:
             markersize=5,
             label="day",
         )
-    flagged = [dot for dot in chart.dots if dot.flagged]
-    if flagged:
-        places = [d.x for d in flagged], [d.value for d in flagged]
-        axes.scatter(*places, s=30, marker="x", color=FLAGGED, linewidth=1.6, label="flagged, not counted")
     _limits(axes, chart)
+    _flagged(axes, chart)
     _legend(axes)
 
 
@@ -142,6 +140,21 @@ def _limits(axes: Axes, chart: Line) -> None:
         low if chart.lowest is None else max(low, chart.lowest),
         high if chart.highest is None else min(high, chart.highest),
     )
+
+
+def _flagged(axes: Axes, chart: Line) -> None:
+    """Crosses. What lies outside stands at the edge: a wrong value must not make the right ones look flat."""
+    flagged = [dot for dot in chart.dots if dot.flagged]
+    if not flagged:
+        return
+    values = [dot.value for dot in flagged]
+    if len(flagged) < len(chart.dots) or any(day.value is not None for day in chart.days):
+        low, high = axes.get_ylim()
+        values = [min(max(value, low), high) for value in values]
+    else:
+        axes.set_autoscaley_on(True)
+    places = [dot.x for dot in flagged], values
+    axes.scatter(*places, s=30, marker="x", color=FLAGGED, linewidth=1.6, clip_on=False, label="flagged, not counted")
 
 
 def _stack(axes: Axes, chart: Stack) -> None:

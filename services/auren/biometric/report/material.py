@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -22,7 +21,8 @@ SLEEP: Final = ("sleep_total", "sleep_deep", "sleep_light", "sleep_rem", "sleep_
 MOST_READINGS: Final = 2000
 """Of one metric. More than these are too many to be told apart in a chart; then only their days are shown."""
 
-MOST_SWITCHES: Final = 500
+MOST_SWITCHES: Final = 5000
+"""More than the cooldown between two switches lets happen in a month."""
 
 
 class Row(Protocol):
@@ -97,19 +97,25 @@ async def fetch(ranges: Ranges, learnt: Learnt, user_id: str, calendar: Calendar
     metrics = dict.fromkeys((*SINGLE, *SLEEP))
     begin = calendar.first - timedelta(days=WINDOW_DAYS)
     rows = await learnt.daily_values(user_id, list(metrics), begin, calendar.last + timedelta(days=1))
-    found = await asyncio.gather(*(_readings(ranges, user_id, metric, calendar) for metric in SINGLE))
-    readings = dict(zip(SINGLE, found, strict=True))
+    # One after the other: a report shall not take all connections of the pool.
+    readings = {metric: await _readings(ranges, user_id, metric, calendar) for metric in SINGLE}
     position = SwitchPosition(calendar.start, FIRST)
     return Material(
         user_id=user_id,
         calendar=calendar,
         now=now,
         measured={metric: _measured(metric, rows, readings.get(metric, []), calendar) for metric in metrics},
-        sources=tuple(sorted({row["source"] for row in rows if row["day"] >= calendar.first})),
+        sources=_sources(rows, readings.values(), calendar),
         mode=await learnt.mode(user_id),
         before=await learnt.switch_before(user_id, calendar.start),
         switches=await learnt.switches(user_id, calendar.start, calendar.end, position, MOST_SWITCHES),
     )
+
+
+def _sources(rows: Sequence[Row], readings: Iterable[Sequence[Row] | None], calendar: Calendar) -> tuple[str, ...]:
+    """What measured on these days, also what is not trusted."""
+    of_days = {row["source"] for row in rows if row["day"] >= calendar.first}
+    return tuple(sorted(of_days.union(row["source"] for found in readings for row in found or ())))
 
 
 async def _readings(ranges: Ranges, user_id: str, metric: str, calendar: Calendar) -> Sequence[Row] | None:
