@@ -8,6 +8,7 @@ from auren.auth import Revocations, Verifier
 from auren.biometric.api import Stores, router
 from auren.biometric.ingest import Ingest
 from auren.biometric.ranges import Ranges
+from auren.biometric.retention import Retention
 from auren.biometric.settings import BiometricSettings
 from auren.biometric.store import Readings
 from auren.database import Database
@@ -42,7 +43,7 @@ def build(settings: BiometricSettings, health: Health, metrics: Metrics) -> Fast
     health.add("auth", verifier.check)
     health.add("revoked-tokens", revocations.check)
     health.fact("timescaledb edition", readings.edition)
-    parts = (database, revocations, hot, producer, consumer)
+    parts = (database, revocations, hot, producer, consumer, Retention(settings, database, metrics))
     app = create_app(SERVICE, settings, health, metrics, parts)
     app.include_router(router(verifier, Stores(Ranges(database), LatestValues(hot, database))))
     return app
