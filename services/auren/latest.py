@@ -24,6 +24,7 @@ from auren.events import METRICS
 from auren.health import UnhealthyError
 from auren.link import UnavailableError, describe
 from auren.modes import LARGEST_SKEW
+from auren.plausibility import UNTRUSTED
 from auren.redis_client import AWAY, redis_client
 from auren.settings import RedisSettings
 from auren.telemetry import logger
@@ -112,6 +113,7 @@ _NEWEST = """
 SELECT newest.* FROM unnest($2::text[]) AS wanted(metric) CROSS JOIN LATERAL (
     SELECT metric, value, time, version, source, provider, end_time, flags
     FROM readings WHERE user_id = $1 AND metric = wanted.metric AND time > $3 AND time <= $4
+    AND (flags IS NULL OR NOT flags && $5)
     ORDER BY time DESC LIMIT 1
 ) AS newest
 """
@@ -201,7 +203,7 @@ class LatestValues:
         self._database = database
 
     async def of(self, user_id: str, now: datetime | None = None) -> Latest:
-        """The person's latest values of the last 30 days; those of the future (beyond clocks' skew) do not count.
+        """The person's latest values of the last 30 days; what is not trusted (plausibility.py) does not count.
 
         Raises UnavailableError when the values would have to come from PostgreSQL and it is away.
         """
@@ -221,7 +223,9 @@ class LatestValues:
 
     async def _newest(self, user_id: str, now: datetime) -> list[LatestValue]:
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_NEWEST, user_id, list(METRICS), now - LOOKBACK, now + LARGEST_SKEW)
+            rows = await connection.fetch(
+                _NEWEST, user_id, list(METRICS), now - LOOKBACK, now + LARGEST_SKEW, list(UNTRUSTED)
+            )
         return [_latest(row) for row in rows]
 
     async def _remember(self, user_id: str, found: list[LatestValue], epoch: str, now: datetime) -> str | None:

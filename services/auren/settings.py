@@ -187,6 +187,20 @@ class RedisSettings(Settings):
     redis_password: SecretStr
 
 
+class ModeSettings(Settings):
+    """Thresholds that a stack sets otherwise than thresholds.toml: JSON of `modes.Overrides`."""
+
+    modes: str = ""
+
+    @field_validator("modes")
+    @classmethod
+    def _overrides(cls, value: str) -> str:
+        from auren.modes import overridden  # pydantic reports what it raises
+
+        overridden(value)
+        return value
+
+
 class ChromaSettings(Settings):
     """How to reach Chroma."""
 

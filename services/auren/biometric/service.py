@@ -21,7 +21,7 @@ from auren.http import create_app
 from auren.kafka import Consumer, Producer
 from auren.latest import HotValues, LatestValues
 from auren.migrations import REVISION
-from auren.modes import DEFAULTS
+from auren.modes import overridden
 from auren.rate_limits import RateLimits
 from auren.telemetry import Metrics
 from auren.topics import BIOMETRIC_GROUP, EVENTS
@@ -39,7 +39,7 @@ def build(settings: BiometricSettings, health: Health, metrics: Metrics) -> Fast
     edition = Edition(database)
     producer = Producer(settings, SERVICE)
     outbox = Outbox(settings, database, producer, metrics)
-    ingest = Ingest(database, hot, producer, outbox, Judge(DEFAULTS), metrics)
+    ingest = Ingest(database, hot, producer, outbox, Judge(overridden(settings.modes)), metrics)
     consumer = Consumer(settings, client_id=SERVICE, group=BIOMETRIC_GROUP, topics=(EVENTS,), handle=ingest.handle)
     metrics.gauge("lag_records", "Events behind the end of the partitions of this replica").set_function(
         lambda: sum(consumer.lag().values())
