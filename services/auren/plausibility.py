@@ -1,8 +1,8 @@
 """Which readings are believed. What is not is stored with its flag, and nothing is learnt from it. Pure.
 
 The bounds are wide: they catch a value that no living person or no device of the kind can give, not an unusual one. A
-reading may also be too far ahead of its delivery (a clock that is wrong) or too far behind (older than any window that a
-baseline looks at).
+reading may also lie too far ahead of its delivery (a clock is wrong) or too far behind it (no baseline looks back so
+far).
 """
 
 from __future__ import annotations

@@ -30,6 +30,11 @@ DEFAULT_SECRETS_DIR = "/run/auren/secrets"
 Port = Annotated[int, Field(ge=0, le=65535)]
 """A TCP port; 0 lets the system choose, which tests use."""
 
+LEAST_RETENTION_DAYS = 60
+"""Patterns look back eight weeks, baselines 29 days; the rest is for readings that come late."""
+
+MOST_RETENTION_DAYS = 3650
+
 
 def is_secret(field: FieldInfo) -> bool:
     """Whether a field is read from a file."""
@@ -159,6 +164,19 @@ class DatabaseSettings(Settings):
     database_user: str
     database_password: SecretStr
     database_pool_size: Annotated[int, Field(ge=1, le=100)] = 4
+
+
+class RetentionSettings(Settings):
+    """How long what was measured is kept, and from when on it is compressed where the server can."""
+
+    retention_days: Annotated[int, Field(ge=LEAST_RETENTION_DAYS, le=MOST_RETENTION_DAYS)] = 365
+    compress_after_days: Annotated[int, Field(ge=1)] = 7
+
+    @model_validator(mode="after")
+    def _compressed_before_dropped(self) -> Self:
+        if self.compress_after_days >= self.retention_days:
+            raise ValueError("AUREN_COMPRESS_AFTER_DAYS must be less than AUREN_RETENTION_DAYS")
+        return self
 
 
 class RedisSettings(Settings):

@@ -113,7 +113,7 @@ class KafkaCluster:
 
     def bring(self, **certificates: str) -> None:
         """Have the operator see these certificates of people (Secret → hash); it counts from the next start."""
-        self.facts = dataclasses.replace(self.facts, certificates=certificates)
+        self.facts = dataclasses.replace(self.facts, given=certificates)
         for node in self.nodes:
             node.update(manifest(self.stack, self.facts, "kafka", "StatefulSet"))
 

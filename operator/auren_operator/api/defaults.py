@@ -18,6 +18,8 @@ AUTH_AUDIENCE: Final = "auren"
 TARGET_CPU_PERCENT: Final = 70
 WINDOW_SECONDS: Final = 300
 """How far the timestamp of a provider's signature may lie from now. No vendor names a window; the services' default."""
+RETENTION_DAYS: Final = 365
+COMPRESS_AFTER_DAYS: Final = 7
 MAX_CONNECTIONS: Final = 50
 """Connections of the database server; each costs it 5 to 10 MB, and the pools are cut out of them."""
 

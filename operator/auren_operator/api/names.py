@@ -105,6 +105,10 @@ ENV_DATABASE_PORT: Final = "AUREN_DATABASE_PORT"
 ENV_DATABASE_NAME: Final = "AUREN_DATABASE_NAME"
 ENV_DATABASE_USER: Final = "AUREN_DATABASE_USER"
 ENV_DATABASE_POOL_SIZE: Final = "AUREN_DATABASE_POOL_SIZE"
+ENV_DATABASE_TLS: Final = "AUREN_DATABASE_TLS"
+ENV_DATABASE_CA_FILE: Final = "AUREN_DATABASE_CA_FILE"
+ENV_RETENTION_DAYS: Final = "AUREN_RETENTION_DAYS"
+ENV_COMPRESS_AFTER_DAYS: Final = "AUREN_COMPRESS_AFTER_DAYS"
 ENV_REDIS_HOST: Final = "AUREN_REDIS_HOST"
 ENV_REDIS_PORT: Final = "AUREN_REDIS_PORT"
 ENV_CHROMA_HOST: Final = "AUREN_CHROMA_HOST"
@@ -171,6 +175,10 @@ RESERVED_ENVIRONMENT: Final[Mapping[str, str]] = {
     ENV_DATABASE_NAME: "Name of the database.",
     ENV_DATABASE_USER: "The service's own role in the database.",
     ENV_DATABASE_POOL_SIZE: "Most connections that one container opens to the database.",
+    ENV_DATABASE_TLS: "How connections to an external database are encrypted (`spec.timescaledb.external.tls.mode`).",
+    ENV_DATABASE_CA_FILE: "File with the authorities that may have signed an external database's certificate.",
+    ENV_RETENTION_DAYS: "`spec.timescaledb.retentionDays` (biometric and the migrations Job).",
+    ENV_COMPRESS_AFTER_DAYS: "`spec.timescaledb.compressAfterDays` (biometric and the migrations Job).",
     ENV_REDIS_HOST: "Address of Redis.",
     ENV_REDIS_PORT: "Port of Redis.",
     ENV_CHROMA_HOST: "Address of Chroma.",

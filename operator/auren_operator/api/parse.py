@@ -7,6 +7,7 @@ from typing import Any
 
 from auren_operator.api import defaults, names, providers
 from auren_operator.api.defaults import SizeDefaults, StoreSize
+from auren_operator.api.external import external_database
 from auren_operator.api.quantity import to_bytes
 from auren_operator.api.release import Release
 from auren_operator.api.rules import name_violations, violations
@@ -117,7 +118,14 @@ def _kafka(kafka: Mapping[str, Any], sized: SizeDefaults) -> KafkaSpec:
 
 def _timescaledb(timescaledb: Mapping[str, Any], sized: SizeDefaults) -> TimescaleSpec:
     connections = timescaledb.get("maxConnections", defaults.MAX_CONNECTIONS)
-    return TimescaleSpec(replicas=1, max_connections=connections, **_storage(timescaledb, sized.timescaledb))
+    return TimescaleSpec(
+        replicas=1,
+        max_connections=connections,
+        retention_days=timescaledb.get("retentionDays", defaults.RETENTION_DAYS),
+        compress_after_days=timescaledb.get("compressAfterDays", defaults.COMPRESS_AFTER_DAYS),
+        external=external_database(timescaledb.get("external")),
+        **_storage(timescaledb, sized.timescaledb),
+    )
 
 
 def _service(service: Mapping[str, Any], sized: SizeDefaults, box: defaults.Box) -> dict[str, Any]:

@@ -29,6 +29,7 @@ class Reason(StrEnum):
     # A component
     RUNNING = "Running"
     DISABLED = "Disabled"
+    EXTERNAL = "External"
     STARTING = "Starting"
     ROLLING_OUT = "RollingOut"
     WAITING_FOR_COMPONENTS = "WaitingForComponents"
@@ -77,6 +78,7 @@ SENTENCES: Final[Mapping[Reason, str]] = {
     Reason.HIBERNATED: "Everything is scaled to zero; the data is kept.",
     Reason.RUNNING: "As many pods as wanted are ready.",
     Reason.DISABLED: "The spec switches this component off.",
+    Reason.EXTERNAL: "A server of yours is used, and the Job has prepared it; the operator runs none.",
     Reason.STARTING: "The pods were created and have not been ready yet.",
     Reason.ROLLING_OUT: "Pods of a new revision replace those of the old one.",
     Reason.WAITING_FOR_COMPONENTS: "It is created once what it needs is ready; `waitingFor` lists it.",

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from auren_operator.api import defaults, reserved
+from auren_operator.api.external import EXTERNAL
 from auren_operator.api.names import IMAGE_ENV, RESERVED_ENVIRONMENT
 from auren_operator.api.placement import AFFINITY, TOLERATION
 from auren_operator.api.pools import least_connections
@@ -71,6 +72,11 @@ def _pools_fit(spec: Mapping[str, Any]) -> bool:
     size: Size = spec.get("size", defaults.SIZE)
     least = least_connections({name: _greatest_replicas(spec[name], size) for name in SERVICES})
     return int(spec["timescaledb"].get("maxConnections", defaults.MAX_CONNECTIONS)) >= least
+
+
+def _compressed_before_dropped(timescaledb: Mapping[str, Any]) -> bool:
+    compressed = timescaledb.get("compressAfterDays", defaults.COMPRESS_AFTER_DAYS)
+    return bool(compressed < timescaledb.get("retentionDays", defaults.RETENTION_DAYS))
 
 
 def _terra_reaches_each_broker(spec: Mapping[str, Any]) -> bool:
@@ -235,8 +241,12 @@ _TIMESCALEDB: Final = Fields(
         "storage": _STORAGE,
         "resources": _RESOURCES,
         "maxConnections": Integer(10, 1000),
+        "retentionDays": Integer(60, 3650),
+        "compressAfterDays": Integer(1, 3649),
+        "external": EXTERNAL,
         "config": _config(r"[a-z][a-z0-9_.]*", "work_mem", reserved.TIMESCALEDB, reserved.TIMESCALEDB_PREFIXES),
-    }
+    },
+    rules=(Rule("compressAfterDays must be less than retentionDays", _compressed_before_dropped),),
 )
 _REDIS: Final = Fields(
     {

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from auren_operator.api.external import ExternalDatabase
 from auren_operator.api.terra_kafka import TerraKafka
 
 Size = Literal["demo", "small", "medium", "large"]
@@ -122,9 +123,15 @@ class KafkaSpec(StoreSpec):
 
 @dataclass(frozen=True, slots=True)
 class TimescaleSpec(StoreSpec):
-    """TimescaleDB; ``max_connections`` is the server's, out of which the services' pools are cut."""
+    """TimescaleDB; ``max_connections`` is the server's, out of which the services' pools are cut.
+
+    With ``external`` the server is the person's own, and what is said of a store means nothing.
+    """
 
     max_connections: int
+    retention_days: int
+    compress_after_days: int
+    external: ExternalDatabase | None
 
 
 @dataclass(frozen=True, slots=True)

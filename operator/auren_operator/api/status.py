@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 ConditionType = Literal["Ready", "Progressing", "Degraded", "SpecValid", "Paused"]
 ConditionStatus = Literal["True", "False", "Unknown"]
-ComponentState = Literal["Ready", "Progressing", "Waiting", "Failed", "Disabled", "Hibernated"]
+ComponentState = Literal["Ready", "Progressing", "Waiting", "Failed", "Disabled", "External", "Hibernated"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ component_names_with_rows: tuple[str, ...] = tuple(
 
 def user_secrets(stack: Stack) -> list[UserSecret]:
     """The Secrets that people make for the stack and its spec names."""
-    return [*kafka.user_secrets(stack), *bridge.user_secrets(stack)]
+    return [*kafka.user_secrets(stack), *timescaledb.user_secrets(stack), *bridge.user_secrets(stack)]
 
 
 def desired_claims(wanted: Stack, facts: Facts) -> dict[str, int]:

@@ -35,6 +35,7 @@ def build(stack: Stack, facts: Facts) -> Built:
         whole.member(stack)
         | kafka.client(stack, COMPONENT)
         | timescaledb.client(stack, COMPONENT)
+        | timescaledb.retention(stack)
         | redis.client(stack)
     )
     env = {names.ENV_DATABASE_POOL_SIZE: str(pools(stack).biometric)}

@@ -11,17 +11,18 @@ from typing import Final
 
 from auren_operator.api import names
 from auren_operator.api.defaults import lesser_cpu
+from auren_operator.api.external import ExternalDatabase
 from auren_operator.api.pools import pools
 from auren_operator.api.providers import SIGNED
 from auren_operator.api.spec import Stack
 from auren_operator.components import kafka, redis, timescaledb
 from auren_operator.components import stack as whole
 from auren_operator.manifests.images import BRIDGE
-from auren_operator.manifests.meta import child_name
-from auren_operator.manifests.model import Built, Component, Facts, SecretSpec, UserSecret
+from auren_operator.manifests.meta import child_name, manifest
+from auren_operator.manifests.model import Built, Component, Facts, Manifest, SecretSpec, UserSecret
 from auren_operator.manifests.network import BRIDGE_PORT, COLLECT_HEALTH_PORT, COLLECT_METRICS_PORT, METRICS_PORT
 from auren_operator.manifests.pods import Container, Probes, ask_http
-from auren_operator.manifests.secrets import optional_files
+from auren_operator.manifests.secrets import have_secrets, optional_files
 from auren_operator.manifests.services import (
     LIVE,
     PROBE_PERIOD_SECONDS,
@@ -64,11 +65,16 @@ def keyring_secret(stack: Stack) -> str:
     return f"{child_name(stack, COMPONENT)}-keyring"
 
 
+def external_mark(stack: Stack) -> str:
+    """Name of the ConfigMap that stands for what an external server holds, as a volume does for our own."""
+    return f"{child_name(stack, COMPONENT)}-external"
+
+
 def secrets(stack: Stack) -> list[SecretSpec]:
     """Its passwords at the database and at Kafka; made also while it is switched off, as are its role and user.
 
     The keyring is a Secret of its own: the tokens in the database cannot be read without it, so it stays as long as
-    TimescaleDB's volume does. The passwords may be made anew at any time.
+    TimescaleDB's volume does, or the mark of an external server. The passwords may be made anew at any time.
     """
     keyring = SecretSpec(
         keyring_secret(stack),
@@ -76,6 +82,7 @@ def secrets(stack: Stack) -> list[SecretSpec]:
         {KEYRING: "keyring"},
         guards_data=True,
         guarded_volumes=timescaledb.volumes(stack),
+        guarded_marks=(external_mark(stack),),
         at_stake="the wearables' OAuth tokens",
         way_out="make a new keyring as docs/providers.md says, after which people connect their wearables again",
     )
@@ -92,7 +99,27 @@ def user_secrets(stack: Stack) -> list[UserSecret]:
 
 
 def build(stack: Stack, facts: Facts) -> Built:
-    """Both containers with what they need to reach the log, the database and Redis."""
+    """Both containers with what they need to reach the log, the database and Redis, and the mark of an external one."""
+    built = _service(stack, facts)
+    if stack.timescaledb.external is None:
+        return built
+    if not have_secrets(facts, [keyring_secret(stack)]):
+        return replace(built, withheld=(*built.withheld, "ConfigMap"))
+    return replace(built, manifests=[*built.manifests, _mark(stack, stack.timescaledb.external)])
+
+
+def _mark(stack: Stack, external: ExternalDatabase) -> Manifest:
+    """Made as soon as there is a keyring, before anything is encrypted with it; like the keyring, it outlives the stack
+    under ``Retain``.
+    """
+    data = {"database": f"{external.host}:{external.port}/{external.database}"}
+    mark = manifest(stack, COMPONENT, "ConfigMap", {"data": data}, name=external_mark(stack))
+    if stack.deletion_policy == "Retain":
+        del mark["metadata"]["ownerReferences"]
+    return mark
+
+
+def _service(stack: Stack, facts: Facts) -> Built:
     wiring = (
         whole.member(stack)
         | kafka.client(stack, COMPONENT)

@@ -88,9 +88,9 @@ def addition(stack: Stack, component: Component, facts: Facts, nodes: int) -> Ad
         return Addition(services=services, ports=PORTS, notes=(f"Terra's Kafka destination is off: {told}",))
     closed = Addition(_files([asked.ways[node] for node in range(nodes)]), services, PORTS)
     login = login_secret(stack, component)
-    if asked.certificate not in facts.certificates or login not in facts.secrets:
+    if asked.certificate not in facts.given or login not in facts.secrets:
         return closed
-    hashes = [facts.certificates[asked.certificate], facts.secrets[login]]
+    hashes = [facts.given[asked.certificate], facts.secrets[login]]
     return replace(
         closed,
         logins={LOGIN_FILE: (login, LOGIN)},

@@ -23,5 +23,5 @@ def secrets(stack: Stack) -> list[SecretSpec]:
 def build(stack: Stack, facts: Facts) -> Built:
     """The Job for the database as it is now."""
     roles = {f"auren_role_password_{role(one)}": (child_name(stack, one), DATABASE_LOGIN) for one in CLIENTS}
-    wiring = timescaledb.admin(stack) | Wiring(files=roles)
+    wiring = timescaledb.admin(stack) | timescaledb.retention(stack) | Wiring(files=roles)
     return preparation(stack, COMPONENT, facts, "auren.migrations", wiring, list(timescaledb.claims(stack, facts)))

@@ -35,8 +35,9 @@ class SecretSpec:
 
     ``keys`` maps each required key to its generator; a Secret that lacks one counts as missing. With
     ``guards_data`` the data of a store cannot be read without it: it is never generated anew while a volume exists,
-    and it outlives the stack under ``deletionPolicy: Retain``. ``at_stake`` says what cannot be read then, ``way_out``
-    what a person who has no copy of it may do.
+    and it outlives the stack under ``deletionPolicy: Retain``. ``guarded_marks`` name ConfigMaps that stand for data
+    which the operator cannot see, on a server of the person's own. ``at_stake`` says what cannot be read then,
+    ``way_out`` what a person who has no copy of it may do.
     """
 
     name: str
@@ -44,6 +45,7 @@ class SecretSpec:
     keys: Mapping[str, Generator]
     guards_data: bool = False
     guarded_volumes: tuple[str, ...] = ()
+    guarded_marks: tuple[str, ...] = ()
     at_stake: str = "the data"
     way_out: str = "delete the volume to start empty"
 
@@ -53,7 +55,8 @@ class UserSecret:
     """A Secret that a person makes and the spec names; the operator only looks whether it is there, with its ``keys``.
 
     While it is not, ``purpose`` is off and everything else of the component runs. A build depends on one that
-    ``is_certificate``, by `Facts.certificates`: the keys of others are read by whoever mounts them, as they come.
+    ``is_certificate`` or ``is_login``, by `Facts.given`: the keys of others are read by whoever mounts them, as they
+    come.
     """
 
     name: str
@@ -61,6 +64,12 @@ class UserSecret:
     purpose: str
     keys: tuple[str, ...]
     is_certificate: bool = False
+    is_login: bool = False
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether a build depends on it."""
+        return self.is_certificate or self.is_login
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +91,18 @@ class Facts:
 
     ``secrets``: name → hash of the data, for Secrets that exist and are complete. ``volumes``: claim name → Volume,
     for claims that exist and are not being deleted. ``replicas``: name of a StatefulSet that exists → its
-    ``spec.replicas`` when it was created (annotation ``aupex.ai/created-replicas``). ``certificates``: name → hash of
-    the data, of the people's Secrets that will do as what the spec names them for.
+    ``spec.replicas`` when it was created (annotation ``aupex.ai/created-replicas``). ``given``: name → hash of the
+    data, of the people's Secrets on which a build depends and that will do as what the spec names them for.
     """
 
     secrets: Mapping[str, str] = field(default_factory=dict)
     volumes: Mapping[str, Volume] = field(default_factory=dict)
     replicas: Mapping[str, int] = field(default_factory=dict)
-    certificates: Mapping[str, str] = field(default_factory=dict)
+    given: Mapping[str, str] = field(default_factory=dict)
+
+    def hash_of(self, secret: str) -> str | None:
+        """The hash of a Secret's data, whoever made it; None while it is missing or incomplete."""
+        return self.secrets.get(secret) or self.given.get(secret)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +110,11 @@ class Built:
     """What one component is made of, and what a person should know about how it was built.
 
     ``withheld`` names the kinds that the component should have but that cannot be built yet (a Secret or a volume is
-    missing): the reconcile prunes none of the component's objects of these kinds in such a round.
+    missing): the reconcile prunes none of the component's objects of these kinds in such a round. One that is
+    ``external`` runs elsewhere, by a person's hand: it has no workload and counts as ready.
     """
 
     manifests: list[Manifest]
     notes: tuple[str, ...] = ()
     withheld: tuple[str, ...] = ()
+    external: bool = False

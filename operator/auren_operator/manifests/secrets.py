@@ -100,12 +100,12 @@ def _base64url(data: bytes) -> str:
 
 def have_secrets(facts: Facts, secrets: Iterable[str]) -> bool:
     """Whether every one of these Secrets exists and is complete."""
-    return all(name in facts.secrets for name in secrets)
+    return all(facts.hash_of(name) for name in secrets)
 
 
 def secrets_annotation(facts: Facts, secrets: Iterable[str]) -> dict[str, str]:
     """The pod annotation by which a rotated Secret rolls the pods that mount it, and no others."""
-    return {names.ANNOTATION_SECRETS_HASH: digest({name: facts.secrets[name] for name in secrets})}
+    return {names.ANNOTATION_SECRETS_HASH: digest({name: facts.hash_of(name) for name in secrets})}
 
 
 def secret_files(files: Mapping[str, tuple[str, str]]) -> dict[str, Any]:

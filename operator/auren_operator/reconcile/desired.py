@@ -47,12 +47,16 @@ class Child:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One component as it should be. ``failure`` is the bug that kept its builder from finishing."""
+    """One component as it should be.
+
+    ``external``: it runs elsewhere, and counts as ready. ``failure`` is the bug that kept its builder from finishing.
+    """
 
     component: Component
     children: tuple[Child, ...] = ()
     notes: tuple[str, ...] = ()
     withheld: tuple[str, ...] = ()
+    external: bool = False
     failure: str = ""
 
     @property
@@ -102,7 +106,7 @@ def build_all(stack: Stack, facts: Facts) -> Desired:
             for manifest in built.manifests
             if manifest["kind"] == "HorizontalPodAutoscaler"
         }
-        parts[component.name] = Part(component, _scaled(children, scaled), built.notes, built.withheld)
+        parts[component.name] = Part(component, _scaled(children, scaled), built.notes, built.withheld, built.external)
     return Desired(parts, frozenset(scaled))
 
 

@@ -21,9 +21,9 @@ def secret_is_complete(spec: SecretSpec, seen: Seen | None) -> bool:
 
 
 def facts_of(
-    secrets: Iterable[SecretSpec], children: Mapping[ChildKey, Seen], certificates: Mapping[str, str] | None = None
+    secrets: Iterable[SecretSpec], children: Mapping[ChildKey, Seen], given: Mapping[str, str] | None = None
 ) -> Facts:
-    """The facts of one stack, from the Secrets that it should have, the objects that it has, and `certificates_of`."""
+    """The facts of one stack, from the Secrets that it should have, the objects that it has, and `given_of`."""
     hashes: dict[str, str] = {}
     for spec in secrets:
         seen = children.get(ChildKey("Secret", spec.name))
@@ -36,7 +36,7 @@ def facts_of(
             volumes[key.name] = Volume(seen.uid, seen.detail.storage_bytes, seen.detail.created_replicas)
         elif isinstance(seen.detail, WorkloadSeen) and seen.detail.created_replicas is not None and _is_ours(seen):
             replicas[key.name] = seen.detail.created_replicas
-    return Facts(secrets=hashes, volumes=volumes, replicas=replicas, certificates=certificates or {})
+    return Facts(secrets=hashes, volumes=volumes, replicas=replicas, given=given or {})
 
 
 def _is_ours(seen: Seen) -> bool:

@@ -30,7 +30,12 @@ def workload_seen(part: Part, children: Mapping[ChildKey, Seen]) -> Seen | None:
 
 
 def is_ready(part: Part, children: Mapping[ChildKey, Seen]) -> bool:
-    """Whether a component does its work: a Job is complete, a workload has all its pods (and at least one)."""
+    """Whether a component does its work: a Job is complete, a workload has all its pods (and at least one).
+
+    Of one that runs elsewhere nobody knows; the Job that prepares it waits for it, and the others for that Job.
+    """
+    if part.external:
+        return True
     seen = workload_seen(part, children)
     if seen is None or seen.deleting:
         return False

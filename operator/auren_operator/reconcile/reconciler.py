@@ -36,7 +36,7 @@ from auren_operator.reconcile.queue import WorkQueue
 from auren_operator.reconcile.report import Reporter, observe
 from auren_operator.reconcile.secrets import Secrets, frame
 from auren_operator.reconcile.upkeep import JobRetries, Upkeep, claims, leftovers, stuck_pods
-from auren_operator.reconcile.user_secrets import LOOK_SECONDS, UserSecrets, certificates_of
+from auren_operator.reconcile.user_secrets import LOOK_SECONDS, UserSecrets, given_of
 from auren_operator.status.rows import Trouble
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class Plan:
     generation: int
     stack: Stack
     secrets: list[SecretSpec]
-    certificates: Mapping[str, str] = field(default_factory=dict)
+    given: Mapping[str, str] = field(default_factory=dict)
     facts: Facts | None = None
     desired: Desired | None = None
 
@@ -168,8 +168,8 @@ class Reconciler:
         memory, plan = self._memory(key, seen), self._plans[key]
         now = Round(key, stack, memory, Outcome(memory.untold))
         asked = components.user_secrets(stack)
-        looks = await self._user_secrets.look(stack, (secret for secret in asked if secret.is_certificate))
-        plan.certificates = certificates_of(asked, looks)
+        looks = await self._user_secrets.look(stack, (secret for secret in asked if secret.is_built_in))
+        plan.given = given_of(asked, looks)
         desired = self._look(now, plan) if stack.paused else await self._work(now, plan)
         lacking = await self._user_secrets.lacking(stack, asked, looks)
         now.look_again_in(LOOK_SECONDS if lacking else None)
@@ -233,6 +233,7 @@ class Reconciler:
                 memory.known.update(child for child in build_all(plan.stack, facts).children if child.kind != "Job")
                 memory.known.update(ChildKey("Secret", spec.name) for spec in plan.secrets)
             memory.known.update(_existed(seen))
+            memory.known.update(_marked(seen, self._plans[key]))
         own = {
             child for child, s in self._view.children(key).items() if child.kind in CHILDREN and _is_its(s, seen.uid)
         }
@@ -254,7 +255,7 @@ class Reconciler:
             metrics.forget_stack(*key)
 
     def _build(self, key: StackKey, plan: Plan) -> Desired:
-        facts = facts_of(plan.secrets, self._view.children(key), plan.certificates)
+        facts = facts_of(plan.secrets, self._view.children(key), plan.given)
         if plan.desired is None or plan.facts != facts:
             plan.desired, plan.facts = build_all(plan.stack, facts), facts
         for part in plan.desired.parts.values():
@@ -398,6 +399,13 @@ def _was_whole(seen: StackSeen, release: Release) -> bool:
     status = seen.status
     ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions") or ())
     return ready and status.get("observedGeneration") == seen.generation and status.get("version") == release.version
+
+
+def _marked(seen: StackSeen, plan: Plan) -> set[ChildKey]:
+    """The marks of external data that must have been made: the status says that the server was prepared."""
+    if all(row.get("state") != "External" for row in seen.status.get("components") or ()):
+        return set()
+    return {ChildKey("ConfigMap", mark) for spec in plan.secrets for mark in spec.guarded_marks}
 
 
 def _existed(seen: StackSeen) -> set[ChildKey]:

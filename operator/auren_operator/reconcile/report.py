@@ -16,7 +16,7 @@ from auren_operator.reconcile.apply import Outcome
 from auren_operator.reconcile.desired import Desired, Part
 from auren_operator.reconcile.events import Events
 from auren_operator.reconcile.order import is_ready, workload_seen
-from auren_operator.status.rows import Claim, Lacking, Observed, Trouble
+from auren_operator.status.rows import WELL, Claim, Lacking, Observed, Trouble
 from auren_operator.status.stack import Round, refused, status_of
 
 SERVICES = {"neuros-advanced": "neuros", "biometric-production": "biometric", "biometric-bridge": "bridge"}
@@ -78,7 +78,8 @@ def _observed(
     part = desired.parts[name]
     seen = workload_seen(part, children)
     detail = seen.detail if seen is not None and isinstance(seen.detail, WorkloadSeen | JobSeen) else None
-    blocking = {*waiting, *held, *_undone_jobs(part, desired, children)}
+    unfilled = _unfilled(name, desired, children)
+    blocking = {*waiting, *held, *_undone_jobs(part, desired, children), *(unfilled if part.external else ())}
     return Observed(
         name=name,
         enabled=enabled,
@@ -86,12 +87,13 @@ def _observed(
         wanted_replicas=_wanted(stack, name, detail),
         workload=detail,
         pods=tuple(pods.get(name, ())),
-        claims=_claims(name, stack, children),
+        claims={} if part.external else _claims(name, stack, children),
         troubles=tuple(trouble for trouble in troubles if trouble.component == name),
         waiting_for=waiting,
         held=held,
         blockers=tuple(trouble for trouble in troubles if trouble.component in blocking) + _sick_jobs(blocking, pods),
-        unfilled=_unfilled(name, desired, children),
+        unfilled=unfilled,
+        external=part.external,
         leaving=not enabled and ChildKey(str(part.component.workload), f"{stack.name}-{name}") in children,
         deleting=seen is not None and seen.deleting,
         paused=stack.paused,
@@ -214,7 +216,7 @@ class Reporter:
         metrics.stack_ready.labels(seen.namespace, seen.name).set(_flag(status, "Ready") == "True")
         for row in status.get("components") or ():
             gauge = metrics.component_ready.labels(seen.namespace, seen.name, row["name"])
-            gauge.set(row["state"] == "Ready")
+            gauge.set(row["state"] in WELL)
 
     def _tell(self, seen: StackSeen, previous: Mapping[str, Any], status: Mapping[str, Any], outcome: Outcome) -> None:
         for done in outcome.done:

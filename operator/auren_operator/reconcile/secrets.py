@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from auren_operator.api import names
@@ -23,6 +23,7 @@ from auren_operator.status.rows import Trouble
 
 SECRET = CHILDREN["Secret"]
 CLAIM = WATCHED["PersistentVolumeClaim"]
+MARK = CHILDREN["ConfigMap"]
 
 
 def frame(stack: Stack, spec: SecretSpec, uid: str) -> Child:
@@ -38,8 +39,14 @@ def frame(stack: Stack, spec: SecretSpec, uid: str) -> Child:
     return child_of(spec.component, framed)
 
 
-def keys_are_lost(spec: SecretSpec, children: Mapping[ChildKey, Seen]) -> str:
-    """The sentence that says which data can no longer be read without this Secret; empty when none is at stake."""
+def keys_are_lost(
+    spec: SecretSpec, children: Mapping[ChildKey, Seen], known: Collection[ChildKey] = frozenset()
+) -> str:
+    """The sentence that says which data can no longer be read without this Secret; empty when none is at stake.
+
+    A mark counts also after it is gone, as long as it is ``known`` to have existed: unlike a volume, it goes with all
+    that is deleted by the stack's label.
+    """
     if not spec.guards_data:
         return ""
     volumes = [
@@ -47,15 +54,19 @@ def keys_are_lost(spec: SecretSpec, children: Mapping[ChildKey, Seen]) -> str:
         for name in spec.guarded_volumes
         if (seen := children.get(ChildKey("PersistentVolumeClaim", name))) and isinstance(seen.detail, VolumeSeen)
     ]
-    if not volumes:
+    marks = [name for name in spec.guarded_marks if ChildKey("ConfigMap", name) in {*children, *known}]
+    return _lost(spec, volumes, marks)
+
+
+def _lost(spec: SecretSpec, volumes: list[str], marks: list[str]) -> str:
+    """The sentence about data on volumes and on external servers; empty where there is none."""
+    if not volumes and not marks:
         return ""
-    return _lost(spec, volumes)
-
-
-def _lost(spec: SecretSpec, volumes: list[str]) -> str:
+    where = [f"on volume {', '.join(volumes)}"] if volumes else []
+    where += [f"in the external database of ConfigMap {', '.join(marks)}"] if marks else []
     return (
-        f"Secret {spec.name} is missing or lacks {', '.join(sorted(spec.keys))}, and {spec.at_stake} on volume "
-        f"{', '.join(volumes)} cannot be read without it: restore the Secret from a backup, or {spec.way_out}"
+        f"Secret {spec.name} is missing or lacks {', '.join(sorted(spec.keys))}, and {spec.at_stake} "
+        f"{' and '.join(where)} cannot be read without it: restore the Secret from a backup, or {spec.way_out}"
     )
 
 
@@ -81,7 +92,9 @@ class Secrets:
         if seen is not None and (seen.deleting or secret_is_complete(spec, seen)):
             return None
         try:
-            lost = keys_are_lost(spec, self._view.children(key)) or await self._keys_of_hidden_volumes(stack, spec)
+            lost = keys_are_lost(spec, self._view.children(key), memory.known) or await self._keys_of_hidden(
+                stack, spec
+            )
             if not lost:
                 return await self._make(stack, spec, seen, memory)
             if seen is None and (hidden := await self._hidden(stack, spec)):
@@ -113,12 +126,13 @@ class Secrets:
         memory.known.add(child)
         return Done(child, "healed" if healed else "created")
 
-    async def _keys_of_hidden_volumes(self, stack: Stack, spec: SecretSpec) -> str:
-        """As `keys_are_lost`, for volumes that the view does not hold because they lost their label."""
-        for name in spec.guarded_volumes if spec.guards_data else ():
-            if await self._kube.metadata(CLAIM, stack.namespace, name) is not None:
-                return _lost(spec, [name])
-        return ""
+    async def _keys_of_hidden(self, stack: Stack, spec: SecretSpec) -> str:
+        """As `keys_are_lost`, for volumes and marks that the view does not hold because they lost their label."""
+        if not spec.guards_data:
+            return ""
+        volumes = [n for n in spec.guarded_volumes if await self._kube.metadata(CLAIM, stack.namespace, n)]
+        marks = [n for n in spec.guarded_marks if await self._kube.metadata(MARK, stack.namespace, n)]
+        return _lost(spec, volumes, marks)
 
     async def _hidden(self, stack: Stack, spec: SecretSpec) -> Answer | None:
         """Our own Secret of that name, where it lost the label by which we see it; or keys that somebody restored."""

@@ -73,12 +73,12 @@ def lacking_of(secrets: Iterable[UserSecret], looks: Mapping[str, Look]) -> dict
     return found
 
 
-def certificates_of(secrets: Iterable[UserSecret], looks: Mapping[str, Look]) -> dict[str, str]:
-    """Name → hash of the data, of the certificates that will do. Pure."""
+def given_of(secrets: Iterable[UserSecret], looks: Mapping[str, Look]) -> dict[str, str]:
+    """Name → hash of the data, of those that a build depends on and that will do. Pure."""
     return {
         secret.name: seen.data_hash
         for secret in secrets
-        if secret.is_certificate and isinstance(seen := looks[secret.name], SecretSeen) and not problem_of(secret, seen)
+        if secret.is_built_in and isinstance(seen := looks[secret.name], SecretSeen) and not problem_of(secret, seen)
     }
 
 

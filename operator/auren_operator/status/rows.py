@@ -26,6 +26,9 @@ POD_REASONS: Final[Mapping[str, Reason]] = {
 }
 """What Kubernetes calls a pod's trouble → what the status calls it."""
 
+WELL: Final[frozenset[ComponentState]] = frozenset({"Ready", "External"})
+"""States in which a component does all that it should."""
+
 LEAVING: Final = "it is switched off; its workload is being removed"
 
 UNBOUND: Final = "unbound immediate PersistentVolumeClaims"
@@ -76,8 +79,8 @@ class Observed:
     ``wanted_replicas`` is what the spec asks for; ``claims`` maps the names of its volumes. ``held`` names what an
     update of a running workload waits for; ``waiting_for`` what its creation waits for, and ``blockers`` says what is
     wrong with those (Jobs have no row of their own). ``unfilled`` names the Jobs that prepare it and are not done.
-    ``lacking``: Secrets of the person's that it does without. ``leaving``: it is switched off, but its workload is
-    still there. ``deleting``: its workload is on its way out.
+    ``lacking``: Secrets of the person's that it does without. ``external``: it runs elsewhere. ``leaving``: it is
+    switched off, but its workload is still there. ``deleting``: its workload is on its way out.
     """
 
     name: str
@@ -94,6 +97,7 @@ class Observed:
     notes: tuple[str, ...] = ()
     unfilled: tuple[str, ...] = ()
     lacking: tuple[Lacking, ...] = ()
+    external: bool = False
     leaving: bool = False
     deleting: bool = False
     paused: bool = False
@@ -117,7 +121,7 @@ def judge(seen: Observed, hibernated: bool, volumes_before: Mapping[str, str]) -
     if not seen.lacking:
         return verdict
     waits = [lacking.sentence for lacking in seen.lacking]
-    if verdict.state != "Ready":
+    if verdict.state not in WELL:
         return Verdict(verdict.state, verdict.reason, _sentences([verdict.message, *waits]))
     return Verdict(verdict.state, Reason.WAITING_FOR_SECRETS, _sentences([*waits, verdict.message]))
 
@@ -126,6 +130,8 @@ def _judge(seen: Observed, hibernated: bool, volumes_before: Mapping[str, str]) 
     """The first of these that holds: off, broken, waiting, asleep, starting, rolling, running."""
     if not seen.enabled:
         return _judge_leaving(seen)
+    if seen.external:
+        return _judge_external(seen, hibernated)
     if lost := _lost_volume(seen.claims, volumes_before):
         return Verdict("Failed", Reason.VOLUME_LOST, lost)
     if seen.troubles:
@@ -157,6 +163,19 @@ def _judge_leaving(seen: Observed) -> Verdict:
     if seen.troubles:
         return Verdict("Failed", seen.troubles[0].reason, _sentences([LEAVING, *(t.message for t in seen.troubles)]))
     return Verdict("Progressing", Reason.DISABLED, LEAVING)
+
+
+def _judge_external(seen: Observed, hibernated: bool) -> Verdict:
+    """A server of the person's own is as good as the Job that prepares it says."""
+    failed = [trouble for trouble in seen.blockers if trouble.reason == Reason.JOB_FAILED]
+    if troubles := [*seen.troubles, *failed]:
+        told = [*(trouble.message for trouble in seen.troubles), *_told(failed)]
+        return Verdict("Failed", troubles[0].reason, _sentences(told))
+    if hibernated or not seen.unfilled:
+        return Verdict("External", Reason.EXTERNAL)
+    if seen.lacking:
+        return Verdict("Waiting", Reason.WAITING_FOR_SECRETS)
+    return Verdict("Progressing", Reason.STARTING, f"{', '.join(seen.unfilled)} prepares it")
 
 
 def _judge_pods(seen: Observed, workload: WorkloadSeen) -> Verdict:

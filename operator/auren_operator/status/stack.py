@@ -17,7 +17,7 @@ from auren_operator.api.status import (
     HealedChild,
     StackStatus,
 )
-from auren_operator.status.rows import Observed, Verdict, judge
+from auren_operator.status.rows import WELL, Observed, Verdict, judge
 
 STORES: Final = frozenset({"kafka", "timescaledb", "redis", "chromadb"})
 CONDITIONS: Final[Sequence[ConditionType]] = ("Ready", "Progressing", "Degraded", "SpecValid", "Paused")
@@ -58,7 +58,7 @@ def status_of(found: Round, previous: Mapping[str, Any], now: str) -> StackStatu
         version=found.version,
         conditions=_stamped(made, previous, found.generation, now),
         components=rows,
-        components_ready=f"{sum(row.state == 'Ready' for row in running)}/{len(running)}",
+        components_ready=f"{sum(row.state in WELL for row in running)}/{len(running)}",
         endpoints=found.endpoints,
         healed=_healed(found.healed, previous, now),
     )
@@ -80,12 +80,12 @@ def refused(message: str, generation: int, previous: Mapping[str, Any], now: str
 
 def _row(seen: Observed, hibernated: bool, before: Mapping[str, Any], now: str) -> ComponentStatus:
     volumes_before: Mapping[str, str] = before.get("volumes") or {}
-    if _recovered(seen, volumes_before):
+    if seen.external or _recovered(seen, volumes_before):
         volumes_before = {}
     verdict = judge(seen, hibernated, volumes_before)
     volumes = {name: claim.uid for name, claim in seen.claims.items()} | dict(volumes_before)
     ready = seen.workload.ready if isinstance(seen.workload, WorkloadSeen) else 0
-    wanted = 0 if hibernated or not seen.enabled else seen.wanted_replicas
+    wanted = 0 if hibernated or not seen.enabled or seen.external else seen.wanted_replicas
     same = before.get("state") == verdict.state
     return ComponentStatus(
         name=seen.name,
@@ -95,7 +95,7 @@ def _row(seen: Observed, hibernated: bool, before: Mapping[str, Any], now: str) 
         since=before.get("since", now) if same else now,
         message=_message(verdict),
         waiting_for=(*seen.waiting_for, *dict.fromkeys(lacking.what for lacking in seen.lacking)),
-        version=seen.version if seen.enabled else "",
+        version=seen.version if seen.enabled and not seen.external else "",
         volumes=volumes,
     )
 
@@ -136,10 +136,10 @@ def _ready(found: Round, rows: Sequence[ComponentStatus]) -> Made:
     if failed:
         return "Ready", "False", Reason.COMPONENT_FAILED, _list(failed)
     if found.hibernated:
-        asleep = all(row.state == "Hibernated" for row in rows)
+        asleep = all(row.state in {"Hibernated", "External"} for row in rows)
         reason = Reason.HIBERNATED if asleep else Reason.HIBERNATING
         return "Ready", "False", reason, "spec.hibernated is true: nothing runs, the data is kept"
-    late = [row for row in rows if row.state != "Ready"]
+    late = [row for row in rows if row.state not in WELL]
     if late:
         return "Ready", "False", Reason.COMPONENTS_NOT_READY, _list(late)
     all_ready = f"{len(rows)} of {len(rows)} components are ready"
@@ -185,9 +185,12 @@ def _degraded(found: Round, rows: Sequence[ComponentStatus], installing: bool) -
 
 
 def _has_lost(row: ComponentStatus) -> bool:
-    """A service is lost when none of its pods is ready; a store already when one is missing (there goes a quorum)."""
+    """A service is lost when none of its pods is ready; a store already when one is missing (there goes a quorum).
+
+    Nothing is wanted of an external store: its Job fails when it is away.
+    """
     ready, _, wanted = row.ready.partition("/")
-    return ready == "0" or (row.name in STORES and int(ready) < int(wanted))
+    return wanted != "0" and (ready == "0" or (row.name in STORES and int(ready) < int(wanted)))
 
 
 def _list(rows: Sequence[ComponentStatus]) -> str:

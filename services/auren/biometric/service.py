@@ -13,6 +13,7 @@ from auren.biometric.learnt import Learnt
 from auren.biometric.outbox import Outbox
 from auren.biometric.ranges import Ranges
 from auren.biometric.report.drawing import Drawing
+from auren.biometric.retention import Retention
 from auren.biometric.settings import BiometricSettings
 from auren.database import Database
 from auren.health import Health
@@ -50,7 +51,8 @@ def build(settings: BiometricSettings, health: Health, metrics: Metrics) -> Fast
     health.add("auth", verifier.check)
     health.add("revoked-tokens", revocations.check)
     health.fact("timescaledb edition", edition.name)
-    parts = (database, revocations, limits, hot, producer, outbox, consumer)
+    retention = Retention(settings, database, metrics)
+    parts = (database, revocations, limits, hot, producer, outbox, consumer, retention)
     app = create_app(SERVICE, settings, health, metrics, parts)
     app.include_router(
         router(verifier, Stores(Ranges(database), LatestValues(hot, database), Learnt(database)), Drawing())

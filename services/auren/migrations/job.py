@@ -1,4 +1,4 @@
-"""What the migrations Job does, in order: wait, tell the edition, upgrade, LangGraph's tables, roles."""
+"""What the migrations Job does, in order: wait, tell the edition, upgrade, policies, LangGraph's tables, roles."""
 
 import time
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 from pydantic import SecretStr
 
-from auren.migrations import REVISION, chain, checkpoints, roles
-from auren.settings import DatabaseSettings, LogSettings
+from auren.migrations import REVISION, aggregates, chain, checkpoints, policies, roles
+from auren.settings import DatabaseSettings, LogSettings, RetentionSettings
 from auren.telemetry import logger
 
 log = logger(__name__)
@@ -22,8 +22,8 @@ LONGEST_PAUSE_SECONDS = 5.0
 LOCK_PAUSE_SECONDS = 1.0
 
 
-class MigrationSettings(DatabaseSettings, LogSettings):
-    """An administrator's access to the server, and the passwords that the services' roles shall have."""
+class MigrationSettings(DatabaseSettings, RetentionSettings, LogSettings):
+    """An administrator's access to the server, how long it keeps readings, and the passwords of the services' roles."""
 
     role_password_biometric_bridge: SecretStr
     role_password_biometric_production: SecretStr
@@ -47,13 +47,14 @@ def run(settings: MigrationSettings) -> None:
     with await_server(settings) as connection, _alone(connection):
         _tell_server(connection)
         chain.upgrade(lambda: connect(settings, autocommit=False))
+        policies.ensure(connection, settings)
         checkpoints.ensure(connection)
         roles.ensure(connection, settings.role_passwords())
         log.info("database is ready", revision=REVISION, roles=sorted(roles.ROLES))
 
 
 def connect(settings: DatabaseSettings, *, autocommit: bool) -> psycopg.Connection[Any]:
-    """An administrator's connection with rows as mappings. Raises psycopg.OperationalError."""
+    """An administrator's connection. It prepares no statement: each runs once. Raises psycopg.OperationalError."""
     return psycopg.connect(
         host=settings.database_host,
         port=settings.database_port,
@@ -63,6 +64,7 @@ def connect(settings: DatabaseSettings, *, autocommit: bool) -> psycopg.Connecti
         application_name="auren-migrations",
         connect_timeout=5,
         autocommit=autocommit,
+        prepare_threshold=None,
     )
 
 
@@ -124,5 +126,5 @@ def _tell_server(connection: psycopg.Connection[DictRow]) -> None:
         raise psycopg.errors.FeatureNotSupported(
             "the server has not loaded TimescaleDB: shared_preload_libraries must name it"
         )
-    edition = "community" if row["license"] == "timescale" else "apache"
+    edition = "community" if row["license"] == aggregates.COMMUNITY_LICENSE else "apache"
     log.info("server", postgres=row["postgres"], timescaledb=row["timescaledb"], edition=edition)

@@ -31,11 +31,11 @@ def secrets_of(stack: Stack) -> list[SecretSpec]:
 
 
 def settled(stack: Stack) -> Facts:
-    """The facts of a stack that has come up: every Secret, people's certificates too, and every volume."""
+    """The facts of a stack that has come up: every Secret, people's too, and every volume."""
     secrets = {secret.name: f"hash of {secret.name}" for secret in secrets_of(stack)}
     volumes = {name: Volume(f"uid of {name}", size) for name, size in desired_claims(stack, Facts()).items()}
-    certificates = {secret.name: f"hash of {secret.name}" for secret in user_secrets(stack) if secret.is_certificate}
-    return Facts(secrets, volumes, {child_name(stack, kafka.COMPONENT): stack.kafka.replicas}, certificates)
+    given = {secret.name: f"hash of {secret.name}" for secret in user_secrets(stack) if secret.is_built_in}
+    return Facts(secrets, volumes, {child_name(stack, kafka.COMPONENT): stack.kafka.replicas}, given)
 
 
 def build(stack: Stack, component: str, facts: Facts | None = None) -> Built:

@@ -47,6 +47,26 @@ RESERVED: Final = "a key names a setting that the operator makes itself; docs/re
 STORAGE_CLASS: Final = "spec.redis.storage: storageClassName cannot change: the volumes exist already"
 QUORUM: Final = "spec.kafka.replicas: cannot change: the quorum is fixed when the stack is created"
 
+AUTHORITY: Final = (
+    "spec.timescaledb.external: tls.caSecret must name a Secret while tls.mode is verify-full, and only then"
+)
+
+
+def external(**changes: Any) -> dict[str, Any]:
+    """A spec with an external database; ``changes`` replace its fields, None leaves one out."""
+    whole = {
+        "host": "db.example.com",
+        "port": 6432,
+        "database": "measurements",
+        "credentials": {"name": "db-admin"},
+        "tls": {"mode": "verify-full", "caSecret": {"name": "db-ca"}},
+    }
+    fields = {key: value for key, value in {**whole, **changes}.items() if value is not None}
+    return {"timescaledb": {"external": fields}}
+
+
+EXTERNAL: Final = external()
+
 EVERYTHING: Final[Mapping[str, Any]] = {
     "size": "large",
     "paused": True,
@@ -129,7 +149,12 @@ EVERYTHING: Final[Mapping[str, Any]] = {
         "resources": {"limits": {"memory": "2Gi"}},
         "config": {"log.retention.hours": "24", "num.io.threads": "4"},
     },
-    "timescaledb": {"maxConnections": 1000, "config": {"work_mem": "8MB", "timescaledb.max_background_workers": "8"}},
+    "timescaledb": {
+        "maxConnections": 1000,
+        "retentionDays": 3650,
+        "compressAfterDays": 3649,
+        "config": {"work_mem": "8MB", "timescaledb.max_background_workers": "8"},
+    },
     "redis": {"storage": {"size": 1000000000}, "config": {"maxmemory-policy": "allkeys-lru", "appendfsync": ""}},
     "chromadb": {"resources": {}},
     "networkPolicies": False,
@@ -145,6 +170,11 @@ GOOD: Final = (
     Case("a request that equals its limit", {"redis": {"resources": {"requests": {"cpu": 1}, "limits": {"cpu": "1"}}}}),
     Case("the least storage", {"redis": {"storage": {"size": "100Mi"}}}),
     Case("exponents in quantities", {"redis": {"storage": {"size": "1e9"}, "resources": {"limits": {"cpu": "2E0"}}}}),
+    Case("kept as short as may be", {"timescaledb": {"retentionDays": 60, "compressAfterDays": 59}}),
+    Case("an external database", EXTERNAL),
+    Case("an external database in the open", external(tls={"mode": "disable"})),
+    Case("an external database that may be anybody", external(tls={"mode": "require"}, host="10.0.0.1")),
+    Case("an external database that comes later", EXTERNAL, old={}),
     *(Case(*row) for row in provider_cases.GOOD),
 )
 
@@ -172,6 +202,65 @@ BAD: Final = (
         "too many connections",
         {"timescaledb": {"maxConnections": 1001}},
         misshapen=("spec.timescaledb.maxConnections",),
+    ),
+    Case(
+        "kept for less than patterns look back",
+        {"timescaledb": {"retentionDays": 59}},
+        misshapen=("spec.timescaledb.retentionDays",),
+    ),
+    Case(
+        "kept for too long",
+        {"timescaledb": {"retentionDays": 3651}},
+        misshapen=("spec.timescaledb.retentionDays",),
+    ),
+    Case(
+        "compressed at once",
+        {"timescaledb": {"compressAfterDays": 0}},
+        misshapen=("spec.timescaledb.compressAfterDays",),
+    ),
+    Case(
+        "compressed when it is dropped",
+        {"timescaledb": {"retentionDays": 60, "compressAfterDays": 60}},
+        ("spec.timescaledb: compressAfterDays must be less than retentionDays",),
+    ),
+    Case(
+        "compressed after it is dropped by default",
+        {"timescaledb": {"compressAfterDays": 365}},
+        ("spec.timescaledb: compressAfterDays must be less than retentionDays",),
+    ),
+    Case("an external database nowhere", external(host=None), misshapen=("spec.timescaledb.external.host",)),
+    Case(
+        "an external database without a login",
+        external(credentials=None),
+        misshapen=("spec.timescaledb.external.credentials",),
+    ),
+    Case(
+        "an external database at a URL",
+        external(host="postgres://db"),
+        ("spec.timescaledb.external.host: must be a host's name or IPv4 address, such as db.example.com",),
+    ),
+    Case("an external database at no port", external(port=0), misshapen=("spec.timescaledb.external.port",)),
+    Case(
+        "an external database with a strange name",
+        external(database="a b"),
+        ("spec.timescaledb.external.database: must be a database's name such as auren_production",),
+    ),
+    Case(
+        "a login of no Secret",
+        external(credentials={"name": "Db"}),
+        (f"spec.timescaledb.external.credentials.name: {OBJECT_NAME}",),
+    ),
+    Case("nobody vouches for the database", external(tls=None), (AUTHORITY,)),
+    Case("nobody vouches for the database, as asked", external(tls={"mode": "verify-full"}), (AUTHORITY,)),
+    Case(
+        "somebody vouches in vain",
+        external(tls={"mode": "require", "caSecret": {"name": "db-ca"}}),
+        (AUTHORITY,),
+    ),
+    Case(
+        "half encrypted",
+        external(tls={"mode": "prefer"}),
+        misshapen=("spec.timescaledb.external.tls.mode",),
     ),
     Case(
         "autoscaling without a maximum",

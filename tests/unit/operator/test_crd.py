@@ -126,6 +126,7 @@ def test_every_parent_is_there_when_it_was_left_out() -> None:
         if any("default" in child for child in node.get("properties", {}).values())
     ]
     optional = {f"spec.{name}.autoscaling" for name in ("neuros", "biometric", "bridge")}
+    optional.add("spec.timescaledb.external")
     assert [path for path, node in parents if node.get("default") != {} and path not in optional] == []
 
 

@@ -85,12 +85,12 @@ def test_the_pods_get_the_certificate_and_a_password_that_the_operator_makes() -
     assert (secret.component, secret.keys, secret.guards_data) == ("kafka", {"password": "password"}, False)
 
 
-@pytest.mark.parametrize("lacking", ["certificates", "secrets"])
+@pytest.mark.parametrize("lacking", ["given", "secrets"])
 def test_until_both_are_there_the_pods_are_as_without_and_run(lacking: str) -> None:
     stack = a_stack(terra())
     facts = settled(stack)
     secrets = {name: value for name, value in facts.secrets.items() if name != "demo-kafka-terra"}
-    without = changed(stack, **({"secrets": secrets} if lacking == "secrets" else {"certificates": {}}))
+    without = changed(stack, **({"secrets": secrets} if lacking == "secrets" else {"given": {}}))
     built = build(stack, "kafka", without)
     assert built.withheld == ()
     template = pod(stack, without)
@@ -100,11 +100,11 @@ def test_until_both_are_there_the_pods_are_as_without_and_run(lacking: str) -> N
     assert set(ways(stack, without)) == {"demo-kafka-terra-0"}, "its address takes time to come, and stays"
 
 
-@pytest.mark.parametrize("what", ["certificates", "secrets"])
+@pytest.mark.parametrize("what", ["given", "secrets"])
 def test_a_renewed_certificate_and_a_rotated_password_roll_the_brokers_and_nothing_else(what: str) -> None:
     stack = a_stack(terra())
     facts = settled(stack)
-    name = {"certificates": "t", "secrets": "demo-kafka-terra"}[what]
+    name = {"given": "t", "secrets": "demo-kafka-terra"}[what]
     renewed = changed(stack, **{what: {**getattr(facts, what), name: "another"}})
     old, new = build(stack, "kafka", facts).manifests, build(stack, "kafka", renewed).manifests
     differing = [before["kind"] for before, after in zip(old, new, strict=True) if before != after]

@@ -18,12 +18,15 @@ from auren_operator.components.redis import redis_conf
 from auren_operator.components.timescaledb_files import postgresql_conf
 from tests.unit.operator.built import a_stack, containers, environment, everything, workloads
 from tests.unit.operator.provider_cases import EVERY_PROVIDER
+from tests.unit.operator.spec_cases import EXTERNAL
 
 STACK = a_stack({"bridge": EVERY_PROVIDER})
+WITH_EXTERNAL = a_stack(EXTERNAL)
 
 
 def test_reserved_variables_are_those_that_the_operator_sets() -> None:
-    made = {name for _, container in containers(everything(STACK)) for name in environment(container)}
+    children = [*everything(STACK), *everything(WITH_EXTERNAL)]
+    made = {name for _, container in containers(children) for name in environment(container)}
     ours = {name for name in made if name.startswith("AUREN_")}
     assert ours - set(names.FREE_ENVIRONMENT) == set(names.RESERVED_ENVIRONMENT)
 

@@ -24,6 +24,7 @@ def test_what_is_absent_follows_from_the_size(size: Any) -> None:
     assert stack.kafka.replicas == sized.kafka_replicas
     assert stack.kafka.partitions == sized.partitions
     assert stack.timescaledb.max_connections == 50
+    assert (stack.timescaledb.retention_days, stack.timescaledb.compress_after_days) == (365, 7)
     for name in ("kafka", "timescaledb", "redis", "chromadb"):
         store, expected = getattr(stack, name), getattr(sized, name)
         assert store.storage_bytes == to_bytes(expected.storage)
@@ -48,6 +49,7 @@ def test_everything_that_is_written_is_taken() -> None:
     assert stack.kafka.storage_bytes == 3 << 39
     assert (stack.kafka.storage_class, stack.kafka.config) == ("fast", EVERYTHING["kafka"]["config"])
     assert stack.timescaledb.max_connections == 1000
+    assert (stack.timescaledb.retention_days, stack.timescaledb.compress_after_days) == (3650, 3649)
     assert stack.redis.storage_bytes == 10**9
     neuros = stack.neuros
     assert neuros.replicas == 2

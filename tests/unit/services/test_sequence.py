@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -27,7 +28,6 @@ from auren.patterns import Known
 
 NOW = datetime(2026, 3, 28, 20, tzinfo=timezone(timedelta(hours=1)))
 JUDGE = Judge(DEFAULTS)
-EVER = Document("anna", "oura", "any")
 
 
 @dataclass
@@ -193,7 +193,7 @@ EVENTS = st.builds(
 def cut(events: Sequence[Event], places: Iterable[int]) -> list[Sequence[Event]]:
     """The events in batches that begin at these places."""
     bounds = sorted({0, len(events), *(place % (len(events) + 1) for place in places)})
-    return [events[first:last] for first, last in zip(bounds, bounds[1:], strict=False)]
+    return [events[first:last] for first, last in pairwise(bounds)]
 
 
 @settings(max_examples=300)
@@ -282,7 +282,7 @@ def test_what_is_not_trusted_is_kept_with_its_flag_and_nothing_is_learnt_from_it
         62: ("future",),
         63: ("derived",),
     }
-    assert [amount for amount in tables.days.values()] == [(2, 123_000_000)]
+    assert list(tables.days.values()) == [(2, 123_000_000)]
     assert tables.people["anna"].held["heart_rate"].value == 63
     assert tables.outcomes[0].newest["anna", "heart_rate"].value == 63
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from auren.bridge.settings import BridgeSettings, CollectorSettings
-from auren.settings import ServiceSettings, Settings, load, names
+from auren.settings import RetentionSettings, ServiceSettings, Settings, load, names
 
 REQUIRED = {
     "AUREN_KAFKA_BOOTSTRAP": "kafka:9092",
@@ -138,3 +138,25 @@ def test_names_tell_variables_from_files() -> None:
 def test_a_bad_jwks_ends_the_start_with_one_line(environment: Path, text: str) -> None:
     (environment / "auren_auth_jwks").write_text(text)
     assert line() == "settings: file auren_auth_jwks: holds no JWKS"
+
+
+@pytest.mark.parametrize(
+    ("retention", "compress", "wanted"),
+    [
+        ("60", "59", None),
+        ("3650", "1", None),
+        ("59", "7", "AUREN_RETENTION_DAYS: Input should be greater than or equal to 60"),
+        ("3651", "7", "AUREN_RETENTION_DAYS: Input should be less than or equal to 3650"),
+        ("365", "0", "AUREN_COMPRESS_AFTER_DAYS: Input should be greater than or equal to 1"),
+        ("60", "60", "AUREN_COMPRESS_AFTER_DAYS must be less than AUREN_RETENTION_DAYS"),
+    ],
+)
+def test_readings_are_kept_longer_than_anything_looks_back_and_compressed_before_they_go(
+    environment: Path, monkeypatch: pytest.MonkeyPatch, retention: str, compress: str, wanted: str | None
+) -> None:
+    monkeypatch.setenv("AUREN_RETENTION_DAYS", retention)
+    monkeypatch.setenv("AUREN_COMPRESS_AFTER_DAYS", compress)
+    if wanted is None:
+        assert load(RetentionSettings).retention_days == int(retention)
+    else:
+        assert line(RetentionSettings) == f"settings: {wanted}"
