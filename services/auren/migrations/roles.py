@@ -133,10 +133,11 @@ def _calls(connection: Connection[DictRow], role: str) -> None:
 
 
 def _tables(connection: Connection[DictRow]) -> list[str]:
-    """Every table and view of ours, as schema.name."""
+    """Every table and view of ours, as schema.name: what others own, on a server that is not ours, is not."""
     rows = connection.execute(
         "SELECT n.nspname || '.' || c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE n.nspname IN ('public', %s) AND c.relkind IN ('r', 'p', 'v', 'm') ORDER BY 1",
+        " WHERE n.nspname IN ('public', %s) AND c.relkind IN ('r', 'p', 'v', 'm') AND pg_has_role(c.relowner, 'USAGE')"
+        " ORDER BY 1",
         (CHECKPOINT_SCHEMA,),
     ).fetchall()
     return [row["name"] for row in rows]
