@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, cast
 
 import psycopg
@@ -16,16 +18,20 @@ from pydantic import SecretStr
 
 from auren.biometric.ingest.judge import Judge
 from auren.biometric.ingest.worker import Ingest
-from auren.biometric.outbox import Outbox
+from auren.biometric.outbox import Outbox, pack
 from auren.database import Database
-from auren.events import Event, encode
+from auren.events import Event, Headers, encode
 from auren.kafka import Producer
 from auren.latest import HotValues
 from auren.migrations import chain
 from auren.modes import DEFAULTS
-from auren.settings import DatabaseSettings
+from auren.modes.switches import decode
+from auren.settings import DatabaseSettings, KafkaSettings
 from auren.telemetry import Metrics
-from tests.api.services.platform import Platform
+from auren.topics import MODE_SWITCHES
+from tests.api.services.measurements import publish, query
+from tests.api.services.platform import Platform, Service, new_user
+from tests.api.services.waiting import until
 from tests.unit.services.journeys import journeys
 
 USER = "biometric-production"
@@ -203,3 +209,118 @@ async def test_a_taken_key_that_memory_does_not_know_of_is_found_the_second_time
         await take(ingest, [second])
         rows = (await contents(database))["readings"]
     assert Counter(row["document_id"] for row in rows)[second.document_id] == len(second.readings)
+
+
+# With everything around it
+
+
+async def switches_in_topic(platform: Platform, user: str, least: int) -> list[str]:
+    """Ids of the switches of a person in `neuros-mode-switches`, in order."""
+    found = await platform.records(MODE_SWITCHES, user, least)
+    assert all(dict(record.headers)["ce_id"].decode() == str(decode(record.value or b"").switch_id) for record in found)
+    return [str(decode(record.value or b"").switch_id) for record in found]
+
+
+async def of_users(platform: Platform, users: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """What the platform's database has learnt of these people."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for table, order in TABLES.items():
+        rows = await query(platform, f"SELECT * FROM {table} WHERE user_id = ANY($1) ORDER BY {order}", list(users))
+        found[table] = [{k: v for k, v in row.items() if k not in OTHERWISE} for row in rows]
+    return found
+
+
+async def ingested(platform: Platform, events: Sequence[Event], seconds: float = 120) -> None:
+    """Wait until all of these events have been taken in and told of."""
+    ids = list({event.event_id for event in events})
+
+    async def all_there() -> bool:
+        (row,) = await query(platform, "SELECT count(*) FROM ingested_events WHERE event_id = ANY($1)", ids)
+        (rest,) = await query(platform, "SELECT count(*) FROM outbox")
+        return bool(row["count"] == len(ids) and rest["count"] == 0)
+
+    await until(all_there, seconds)
+
+
+async def expected(platform: Platform, events: Sequence[Event]) -> dict[str, list[dict[str, Any]]]:
+    """What one undisturbed ingest makes of the events."""
+    async with new_database(platform) as database:
+        await take(an_ingest(database), events)
+        return await contents(database)
+
+
+async def test_killed_at_any_moment_it_learns_the_same_and_tells_each_decision_once(platform: Platform) -> None:
+    users = [new_user() for _ in range(6)]
+    events = journeys(users, 24, seed=3)
+    chance = random.Random(11)
+    service = platform.service("auren.biometric", user=USER)
+    for batch in pieces(events, 260, seed=4):
+        await publish(platform, batch)
+        await asyncio.sleep(chance.uniform(0.1, 1.5))
+        service.server.kill()
+        service.server.start()
+    await ingested(platform, events)
+    found = await of_users(platform, users)
+    wanted = await expected(platform, events)
+    for table in TABLES:
+        assert found[table] == wanted[table], table
+    decided = Counter(str(row["id"]) for row in found["mode_switches"])
+    told = Counter([s for user in users for s in await switches_in_topic(platform, user, 1)])
+    assert len(decided) > 20
+    assert told == decided
+
+
+async def test_replicas_that_come_and_go_share_the_work_and_lose_nothing(platform: Platform) -> None:
+    users = [new_user() for _ in range(6)]
+    events = journeys(users, 12, seed=8)
+    first = platform.service("auren.biometric", user=USER)
+    first.wait_ready()
+    others: list[Service] = []
+    for number, batch in enumerate(pieces(events, 120, seed=6)):
+        await publish(platform, batch)
+        if number % 3 == 0:
+            others.append(platform.service("auren.biometric", user=USER))
+        elif others:
+            others.pop().server.stop()
+    await ingested(platform, events)
+    found, wanted = await of_users(platform, users), await expected(platform, events)
+    for table in TABLES:
+        assert found[table] == wanted[table], table
+    told = Counter([s for user in users for s in await switches_in_topic(platform, user, 1)])
+    assert told == Counter(str(row["id"]) for row in found["mode_switches"])
+
+
+async def test_of_what_may_have_been_sent_only_what_kafka_lacks_is_sent(platform: Platform) -> None:
+    """A process died after it had marked two rows: one of the records had reached Kafka."""
+    user = new_user()
+    settings = KafkaSettings(
+        kafka_bootstrap=platform.kafka.bootstrap,
+        kafka_mechanism="PLAIN",
+        kafka_username=platform.kafka.admin_username,
+        kafka_password=SecretStr(platform.kafka.admin_password),
+    )
+    producer = Producer(settings, "test")
+    await producer.start()
+    await producer.link.wait()
+    headers: list[Headers] = [[("ce_id", uuid.uuid4().hex.encode())] for _ in range(3)]
+    async with new_database(platform) as database:
+        outbox = Outbox(settings, database, producer, Metrics("biometric"))
+        async with database.connection() as connection:
+            for number, ago in enumerate((timedelta(minutes=1), timedelta(), None)):
+                await connection.execute(
+                    "INSERT INTO outbox (topic, user_id, value, headers, attempted_at)"
+                    " VALUES ($1, $2, $3, $4, now() - $5::interval)",
+                    MODE_SWITCHES.name,
+                    user,
+                    str(number).encode(),
+                    pack(headers[number]),
+                    ago,
+                )
+            await producer.send(MODE_SWITCHES, b"0", user.encode(), headers[0])
+            assert await outbox.send() == 0  # the second row may still be on its way
+            await connection.execute("UPDATE outbox SET attempted_at = now() - interval '1 minute' WHERE value = '1'")
+        assert await outbox.send() == 3
+        assert await outbox.send() == 0
+    await producer.stop()
+    found = await platform.records(MODE_SWITCHES, user, 3)
+    assert [record.value for record in found] == [b"0", b"1", b"2"]
