@@ -6,7 +6,7 @@ TOOLS_PATH = $(shell hack/tools.sh path)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup tools manifests lock lint test test-unit test-api test-kind chaos demo cluster images down bench-heal bench-answer bench-webhooks
+.PHONY: help setup tools manifests lock lint test test-unit test-api test-kind chaos demo cluster images down bench-heal bench-answer bench-webhooks bench-ingest
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,10 @@ bench-answer: demo ## how soon neuros-advanced answers again, on the real cluste
 bench-webhooks: ## signed webhooks a second, each acknowledged by a real Kafka, beside the handler one would write first
 	@hack/prepare.sh load
 	PATH="$(TOOLS_PATH):$$PATH" .venv/bin/python -m tests.bench.webhooks
+
+bench-ingest: ## rows a second from Kafka into TimescaleDB beside plain COPY, webhook to row and to mode, the API's latency
+	@hack/prepare.sh api
+	PATH="$(TOOLS_PATH):$$PATH" .venv/bin/python -m tests.bench.ingest
 
 lint: setup ## every static check
 	@hack/lint.sh

@@ -207,14 +207,22 @@ class Consumer:
     """A member of a consumer group that hands records to `handle` and commits after it returned."""
 
     def __init__(
-        self, settings: KafkaSettings, *, client_id: str, group: str, topics: Sequence[Topic], handle: Handle
+        self,
+        settings: KafkaSettings,
+        *,
+        client_id: str,
+        group: str,
+        topics: Sequence[Topic],
+        handle: Handle,
+        poll_records: int = POLL_RECORDS,
     ) -> None:
-        """Offsets start at the oldest record where the group has none."""
+        """Offsets start at the oldest record where the group has none; `handle` gets at most `poll_records`."""
         self._settings = settings
         self._client_id = client_id
         self._group = group
         self._topics = topics
         self._handle = handle
+        self._poll_records = poll_records
         self._link: Link[AIOKafkaConsumer] = Link("kafka-consumer", self._connect, _close_consumer, (KafkaError,))
         self._task = Background(f"consumer-{group}", self._run)
         self._stopping = asyncio.Event()
@@ -277,9 +285,9 @@ class Consumer:
         few = max(1, POLL_BYTES // max(topic.max_message_bytes for topic in self._topics))
         polled: dict[TopicPartition, list[Record]] = {}
         count = size = 0
-        while count < POLL_RECORDS and size < POLL_BYTES:
+        while count < self._poll_records and size < POLL_BYTES:
             wait_ms = 0 if polled else int(POLL_SECONDS * 1000)
-            fetched = await consumer.getmany(timeout_ms=wait_ms, max_records=min(few, POLL_RECORDS - count))
+            fetched = await consumer.getmany(timeout_ms=wait_ms, max_records=min(few, self._poll_records - count))
             if not fetched:
                 break
             for partition, records in fetched.items():

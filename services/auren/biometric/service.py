@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from fastapi import FastAPI
 
 from auren.auth import Revocations, Verifier
@@ -27,6 +29,8 @@ from auren.telemetry import Metrics
 from auren.topics import BIOMETRIC_GROUP, EVENTS
 
 SERVICE = "biometric-production"
+POLL_RECORDS: Final = 1500
+"""Three partitions' worth of one transaction each, so that what a transaction costs is shared by many events."""
 
 
 def build(settings: BiometricSettings, health: Health, metrics: Metrics) -> FastAPI:
@@ -40,7 +44,14 @@ def build(settings: BiometricSettings, health: Health, metrics: Metrics) -> Fast
     producer = Producer(settings, SERVICE)
     outbox = Outbox(settings, database, producer, metrics)
     ingest = Ingest(database, hot, producer, outbox, Judge(overridden(settings.modes)), metrics)
-    consumer = Consumer(settings, client_id=SERVICE, group=BIOMETRIC_GROUP, topics=(EVENTS,), handle=ingest.handle)
+    consumer = Consumer(
+        settings,
+        client_id=SERVICE,
+        group=BIOMETRIC_GROUP,
+        topics=(EVENTS,),
+        handle=ingest.handle,
+        poll_records=POLL_RECORDS,
+    )
     metrics.gauge("lag_records", "Events behind the end of the partitions of this replica").set_function(
         lambda: sum(consumer.lag().values())
     )

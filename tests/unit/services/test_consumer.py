@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -120,8 +120,12 @@ def broker() -> Broker:
     return Broker()
 
 
+Connected = Callable[..., Subject]
+"""Makes a consumer of the broker with what the test adds to its arguments."""
+
+
 @pytest.fixture
-def consumer(broker: Broker, handler: Handler, monkeypatch: pytest.MonkeyPatch) -> Subject:
+def connected(broker: Broker, handler: Handler, monkeypatch: pytest.MonkeyPatch) -> Connected:
     async def nothing(_client: object) -> None: ...
 
     monkeypatch.setattr(background, "FIRST_BACKOFF_SECONDS", 0.001)
@@ -129,9 +133,18 @@ def consumer(broker: Broker, handler: Handler, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(module, "_probe", nothing)
     monkeypatch.setattr(Broker, "_client", None, raising=False)
     settings = KafkaSettings(kafka_bootstrap="k:1", kafka_security="PLAINTEXT")
-    subject = Subject(settings, client_id="test", group="test", topics=[WEBHOOKS], handle=handler)
-    subject.brokers = [broker]
-    return subject
+
+    def make(**more: Any) -> Subject:
+        subject = Subject(settings, client_id="test", group="test", topics=[WEBHOOKS], handle=handler, **more)
+        subject.brokers = [broker]
+        return subject
+
+    return make
+
+
+@pytest.fixture
+def consumer(connected: Connected) -> Subject:
+    return connected()
 
 
 async def stopped(consumer: Consumer) -> None:
@@ -188,6 +201,21 @@ async def test_what_is_there_is_handled_together_up_to_a_number_of_bytes(
     assert handler.handled == [[0, 1, 2, 3, 4], [5, 6, 7]]
     assert broker.committed == [{FIRST: 2, SECOND: 5}, {FIRST: 8}]
     assert max(broker.asked) == 2
+    broker.fetched.put_nowait({})
+    await stopped(consumer)
+
+
+async def test_a_consumer_says_how_many_records_it_handles_together(
+    broker: Broker, handler: Handler, connected: Connected
+) -> None:
+    consumer = connected(poll_records=2)
+    for offset in range(3):
+        broker.fetched.put_nowait({FIRST: [Arrived(offset)]})
+    await consumer.start()
+    async with asyncio.timeout(10):
+        while len(broker.committed) < 2:  # noqa: ASYNC110 - the consumer's task sets no event of ours
+            await asyncio.sleep(0)
+    assert handler.handled == [[0, 1], [2]]
     broker.fetched.put_nowait({})
     await stopped(consumer)
 
