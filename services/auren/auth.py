@@ -18,7 +18,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -60,6 +60,15 @@ class UnauthorizedError(Exception):
 
 class ForbiddenError(Exception):
     """A valid token that does not allow this: 403."""
+
+
+class TooManyError(Exception):
+    """A valid token that is shown too often: 429."""
+
+    def __init__(self, retry_after_seconds: int) -> None:
+        """When to come back, at least a second."""
+        super().__init__("too many requests")
+        self.retry_after_seconds = retry_after_seconds
 
 
 class NotConfiguredError(Exception):
@@ -149,21 +158,38 @@ class Revocations:
             await asyncio.sleep(REVOCATION_REFRESH_SECONDS if self._revoked is not None else 0.5)
 
 
+class Limits(Protocol):
+    """How often one `sub` may ask; rate_limits.RateLimits."""
+
+    async def spend(self, subject: str) -> None: ...
+
+
 class Verifier:
     """Turns an Authorization header into a Principal."""
 
-    def __init__(self, settings: ServiceSettings, revocations: Revocations) -> None:
-        """Without a JWKS every call raises NotConfiguredError. Raises ValueError for a bad one."""
+    def __init__(self, settings: ServiceSettings, revocations: Revocations, limits: Limits | None = None) -> None:
+        """Without a JWKS every call raises NotConfiguredError; without `limits` nobody asks too often.
+
+        Raises ValueError for a bad JWKS.
+        """
         self._issuer = settings.auth_issuer
         self._audience = settings.auth_audience
         self._keys = public_keys(settings.auth_jwks.get_secret_value()) if settings.auth_jwks else {}
         self._revocations = revocations
+        self._limits = limits
         self._verified: OrderedDict[bytes, Principal] = OrderedDict()
 
     async def check(self) -> None:
         """For the health report: raises UnhealthyError without a key to verify with."""
         if not self._keys:
             raise UnhealthyError("no JWKS: file auren_auth_jwks is missing or holds no ES256 key")
+
+    async def caller(self, authorization: str | None) -> Principal:
+        """As `principal`, and counted: also raises TooManyError."""
+        principal = self.principal(authorization)
+        if self._limits is not None:
+            await self._limits.spend(principal.user_id)
+        return principal
 
     def principal(self, authorization: str | None) -> Principal:
         """Who calls. Raises NotConfiguredError, UnauthorizedError; UnavailableError while revocations are not known."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -81,7 +81,12 @@ class Database:
         pool = self.link.client
         try:
             async with pool.acquire(timeout=ACQUIRE_TIMEOUT_SECONDS) as connection:
-                yield connection
+                with _open(connection):
+                    yield connection
+        except asyncpg.InterfaceError as error:
+            if not pool.is_closing():
+                raise
+            raise UnavailableError("database", "the connections are being closed") from error
         except AWAY as error:
             raise UnavailableError("database", describe(error)) from error
         except UNPREPARED as error:
@@ -134,3 +139,17 @@ class Database:
             await pool.close()
         finally:
             pool.terminate()
+
+
+@contextmanager
+def _open(connection: PoolConnectionProxy) -> Iterator[None]:
+    """Raises UnavailableError for a connection that was closed before the block was done with it.
+
+    asyncpg raises the same class when it is used wrongly, which is a defect.
+    """
+    try:
+        yield
+    except asyncpg.InterfaceError as error:
+        if not connection.is_closed():
+            raise
+        raise UnavailableError("database", "the connection is closed") from error

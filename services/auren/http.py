@@ -12,15 +12,16 @@ from types import FrameType
 from typing import Any, Final, Protocol
 
 import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Security
 from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from auren.auth import ForbiddenError, NotConfiguredError, Principal, UnauthorizedError, Verifier
+from auren.auth import ForbiddenError, NotConfiguredError, Principal, TooManyError, UnauthorizedError, Verifier
 from auren.health import Health
 from auren.link import RETRY_AFTER_SECONDS, UnavailableError
 from auren.openapi import PROBLEM_JSON, ROUTES, urn
@@ -70,6 +71,9 @@ def problem_of(error: Exception) -> ProblemError | None:
             return ProblemError(401, "unauthorized", "not authenticated", str(error), {"WWW-Authenticate": "Bearer"})
         case ForbiddenError():
             return ProblemError(403, "forbidden", "not allowed", str(error))
+        case TooManyError():
+            wait = {"Retry-After": str(error.retry_after_seconds)}
+            return ProblemError(429, "too-many", "too many requests", "of this token's user in the last minute", wait)
         case _:
             return None
 
@@ -105,7 +109,7 @@ def create_app(
         routes=list(health.routes()),
         responses=ROUTES,
     )
-    for error in (ProblemError, UnavailableError, NotConfiguredError, UnauthorizedError, ForbiddenError):
+    for error in (ProblemError, UnavailableError, NotConfiguredError, UnauthorizedError, ForbiddenError, TooManyError):
         app.add_exception_handler(error, _answer)
     app.add_exception_handler(HTTPException, _answer_http)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
@@ -120,14 +124,28 @@ def create_app(
     return app
 
 
-def authenticated(verifier: Verifier, scope: str | None = None) -> Callable[[Request], Awaitable[Principal]]:
+BEARER: Final = HTTPBearer(
+    scheme_name="bearer",
+    bearerFormat="JWT",
+    description="A JWT (ES256) of the stack's issuer, as `python -m auren.auth mint` makes it; `sub` is the user.",
+    auto_error=False,
+)
+"""Only told in the OpenAPI document: what a header is worth is for the verifier to say."""
+
+Caller = Callable[..., Awaitable[Principal]]
+"""A FastAPI dependency that gives the caller."""
+
+
+def authenticated(verifier: Verifier, scope: str | None = None) -> Caller:
     """A FastAPI dependency: the caller, with `scope`; in a route with `{user}` also the rule about paths.
 
+    Each request counts against the rate limit of its `sub`.
     Use: `principal: Annotated[Principal, Depends(authenticated(verifier, "read:biometrics"))]`.
     """
+    told = Security(BEARER, scopes=[scope] if scope else [])
 
-    async def principal(request: Request) -> Principal:
-        caller = verifier.principal(request.headers.get("authorization"))
+    async def principal(request: Request, _bearer: object = told) -> Principal:
+        caller = await verifier.caller(request.headers.get("authorization"))
         if scope is not None:
             caller.require(scope)
         user = request.path_params.get("user")

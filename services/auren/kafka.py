@@ -269,7 +269,7 @@ class Consumer:
     async def _consume(self, consumer: AIOKafkaConsumer) -> None:
         while not self._stopping.is_set():
             fetched = await self._poll(consumer)
-            if fetched and await self._handled([record for records in fetched.values() for record in records]):
+            if fetched and await self._handled(consumer, [r for records in fetched.values() for r in records]):
                 await self._commit(consumer, {p: records[-1].offset + 1 for p, records in fetched.items()})
 
     async def _poll(self, consumer: AIOKafkaConsumer) -> Mapping[TopicPartition, Sequence[Record]]:
@@ -288,8 +288,14 @@ class Consumer:
                 size += sum(len(record.value or b"") for record in records)
         return polled
 
-    async def _handled(self, records: Sequence[Record]) -> bool:
+    async def _handled(self, consumer: AIOKafkaConsumer, records: Sequence[Record]) -> bool:
         """Try until it works; False when told to stop before."""
+        try:
+            return await self._try(consumer, records)
+        finally:
+            consumer.resume(*consumer.paused())
+
+    async def _try(self, consumer: AIOKafkaConsumer, records: Sequence[Record]) -> bool:
         attempt = 0
         while not self._stopping.is_set():
             attempt += 1
@@ -303,9 +309,17 @@ class Consumer:
             else:
                 self._trouble = None
                 return True
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), backoff_seconds(attempt))
+            await self._wait_paused(consumer, backoff_seconds(attempt))
         return False
+
+    async def _wait_paused(self, consumer: AIOKafkaConsumer, seconds: float) -> None:
+        """Wait with the partitions paused, and yet poll: who does not for five minutes is put out of the group."""
+        consumer.pause(*consumer.assignment())
+        fetched: Mapping[TopicPartition, Sequence[Record]] = await consumer.getmany(timeout_ms=0)
+        for partition, records in fetched.items():  # of a partition that has just been given to this member
+            consumer.seek(partition, records[0].offset)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
 
     def _tell(self, trouble: str) -> None:
         if trouble != self._trouble:

@@ -17,16 +17,15 @@ from typing import Any, Final, Literal
 
 import asyncpg
 import msgspec
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.asyncio import Redis
 
 from auren.database import Database
 from auren.events import METRICS
 from auren.health import UnhealthyError
 from auren.link import UnavailableError, describe
 from auren.modes import LARGEST_SKEW
+from auren.plausibility import UNTRUSTED
+from auren.redis_client import AWAY, redis_client
 from auren.settings import RedisSettings
 from auren.telemetry import logger
 
@@ -114,6 +113,7 @@ _NEWEST = """
 SELECT newest.* FROM unnest($2::text[]) AS wanted(metric) CROSS JOIN LATERAL (
     SELECT metric, value, time, version, source, provider, end_time, flags
     FROM readings WHERE user_id = $1 AND metric = wanted.metric AND time > $3 AND time <= $4
+    AND (flags IS NULL OR NOT flags && $5)
     ORDER BY time DESC LIMIT 1
 ) AS newest
 """
@@ -124,19 +124,9 @@ class HotValues:
 
     def __init__(self, settings: RedisSettings) -> None:
         """Connects when it is used; while Redis is away every call raises UnavailableError at once."""
-        pool = BlockingConnectionPool(
-            host=settings.redis_host,
-            port=settings.redis_port,
-            password=settings.redis_password.get_secret_value(),
-            max_connections=CONNECTIONS,
-            timeout=TIMEOUT_SECONDS,
-            socket_timeout=TIMEOUT_SECONDS,
-            socket_connect_timeout=TIMEOUT_SECONDS,
-            # By default a wrong password is retried for seconds.
-            retry=Retry(NoBackoff(), 0),
-            decode_responses=True,
+        self._redis: Redis = redis_client(
+            settings, connections=CONNECTIONS, timeout_seconds=TIMEOUT_SECONDS, decode=True
         )
-        self._redis: Redis = Redis.from_pool(pool)
         self._put = self._redis.register_script(_PUT)
         self._complete = self._redis.register_script(_COMPLETE)
         self._forget = self._redis.register_script(_FORGET)
@@ -152,7 +142,7 @@ class HotValues:
         """For the health report: Redis answers."""
         try:
             await self._redis.ping()
-        except (RedisError, OSError, TimeoutError) as error:
+        except AWAY as error:
             raise UnhealthyError(describe(error)) from error
 
     async def put(self, values: Mapping[str, Iterable[LatestValue]]) -> None:
@@ -189,7 +179,7 @@ class HotValues:
     async def _call(self, answer: Any) -> Any:
         try:
             return await answer
-        except (RedisError, OSError, TimeoutError) as error:
+        except AWAY as error:
             raise UnavailableError("redis", describe(error)) from error
 
 
@@ -213,7 +203,7 @@ class LatestValues:
         self._database = database
 
     async def of(self, user_id: str, now: datetime | None = None) -> Latest:
-        """The person's latest values of the last 30 days; those of the future (beyond clocks' skew) do not count.
+        """The person's latest values of the last 30 days; what is not trusted (plausibility.py) does not count.
 
         Raises UnavailableError when the values would have to come from PostgreSQL and it is away.
         """
@@ -233,7 +223,9 @@ class LatestValues:
 
     async def _newest(self, user_id: str, now: datetime) -> list[LatestValue]:
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_NEWEST, user_id, list(METRICS), now - LOOKBACK, now + LARGEST_SKEW)
+            rows = await connection.fetch(
+                _NEWEST, user_id, list(METRICS), now - LOOKBACK, now + LARGEST_SKEW, list(UNTRUSTED)
+            )
         return [_latest(row) for row in rows]
 
     async def _remember(self, user_id: str, found: list[LatestValue], epoch: str, now: datetime) -> str | None:

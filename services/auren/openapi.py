@@ -65,6 +65,7 @@ ROUTES: Final[Answers] = {
     **unauthorized("no valid bearer token"),
     **problem(403, "the token lacks the scope, or speaks for another user", "forbidden"),
     **problem(422, "the request is not valid", "invalid"),
+    **problem(429, "too many requests of the token's user in the last minute", "too-many", headers=RETRY_AFTER),
     **INTERNAL,
     **unavailable("a dependency is away, or there is no key to verify tokens with"),
 }

@@ -101,6 +101,8 @@ class ServiceSettings(LogSettings):
     auth_audience: str = "auren"
     auth_jwks: SecretStr | None = None
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    rate_limit_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 600
+    """Requests that one user's tokens may make of one service, all its replicas together."""
 
     @field_validator("auth_jwks")
     @classmethod
@@ -196,6 +198,20 @@ class RedisSettings(Settings):
     redis_host: str
     redis_port: Port = 6379
     redis_password: SecretStr
+
+
+class ModeSettings(Settings):
+    """Thresholds that a stack sets otherwise than thresholds.toml: JSON of `modes.Overrides`."""
+
+    modes: str = ""
+
+    @field_validator("modes")
+    @classmethod
+    def _overrides(cls, value: str) -> str:
+        from auren.modes import overridden  # pydantic reports what it raises
+
+        overridden(value)
+        return value
 
 
 class ChromaSettings(Settings):

@@ -92,6 +92,7 @@ ENV_SECRETS_DIR: Final = "AUREN_SECRETS_DIR"
 ENV_AUTH_ISSUER: Final = "AUREN_AUTH_ISSUER"
 ENV_AUTH_AUDIENCE: Final = "AUREN_AUTH_AUDIENCE"
 ENV_CORS_ORIGINS: Final = "AUREN_CORS_ORIGINS"
+ENV_RATE_LIMIT_PER_MINUTE: Final = "AUREN_RATE_LIMIT_PER_MINUTE"
 ENV_KAFKA_BOOTSTRAP: Final = "AUREN_KAFKA_BOOTSTRAP"
 ENV_KAFKA_SECURITY: Final = "AUREN_KAFKA_SECURITY"
 ENV_KAFKA_MECHANISM: Final = "AUREN_KAFKA_MECHANISM"
@@ -194,6 +195,7 @@ RESERVED_ENVIRONMENT: Final[Mapping[str, str]] = {
 FREE_ENVIRONMENT: Final[Mapping[str, str]] = {
     ENV_LOG_LEVEL: "Least level that is logged: `debug`, `info`, `warning` or `error`.",
     ENV_CORS_ORIGINS: "Origins that browsers may call from, separated by commas; none by default.",
+    ENV_RATE_LIMIT_PER_MINUTE: "Requests a minute that one user's tokens may make of the service; 600 by default.",
 }
 """Environment variables that every service reads and that `spec.<service>.env` may set."""
 

@@ -6,17 +6,23 @@ from fastapi import FastAPI
 
 from auren.auth import Revocations, Verifier
 from auren.biometric.api import Stores, router
-from auren.biometric.ingest import Ingest
+from auren.biometric.edition import Edition
+from auren.biometric.ingest.judge import Judge
+from auren.biometric.ingest.worker import Ingest
+from auren.biometric.learnt import Learnt
+from auren.biometric.outbox import Outbox
 from auren.biometric.ranges import Ranges
+from auren.biometric.report.drawing import Drawing
 from auren.biometric.retention import Retention
 from auren.biometric.settings import BiometricSettings
-from auren.biometric.store import Readings
 from auren.database import Database
 from auren.health import Health
 from auren.http import create_app
 from auren.kafka import Consumer, Producer
 from auren.latest import HotValues, LatestValues
 from auren.migrations import REVISION
+from auren.modes import overridden
+from auren.rate_limits import RateLimits
 from auren.telemetry import Metrics
 from auren.topics import BIOMETRIC_GROUP, EVENTS
 
@@ -27,23 +33,28 @@ def build(settings: BiometricSettings, health: Health, metrics: Metrics) -> Fast
     """The app; nothing is connected before its lifespan begins."""
     database = Database(settings, application=SERVICE, revision=REVISION)
     revocations = Revocations(database.revoked_tokens)
-    verifier = Verifier(settings, revocations)
+    limits = RateLimits(settings, settings.rate_limit_per_minute, metrics)
+    verifier = Verifier(settings, revocations, limits)
     hot = HotValues(settings)
-    readings = Readings(database)
+    edition = Edition(database)
     producer = Producer(settings, SERVICE)
-    ingest = Ingest(readings, hot, producer, metrics)
+    outbox = Outbox(settings, database, producer, metrics)
+    ingest = Ingest(database, hot, producer, outbox, Judge(overridden(settings.modes)), metrics)
     consumer = Consumer(settings, client_id=SERVICE, group=BIOMETRIC_GROUP, topics=(EVENTS,), handle=ingest.handle)
     metrics.gauge("lag_records", "Events behind the end of the partitions of this replica").set_function(
         lambda: sum(consumer.lag().values())
     )
     health.add("kafka", consumer.check)
     health.add("dead-letters", producer.check)
-    health.add("database", readings.check)
+    health.add("database", edition.check)
     health.add("redis", hot.check)
     health.add("auth", verifier.check)
     health.add("revoked-tokens", revocations.check)
-    health.fact("timescaledb edition", readings.edition)
-    parts = (database, revocations, hot, producer, consumer, Retention(settings, database, metrics))
+    health.fact("timescaledb edition", edition.name)
+    retention = Retention(settings, database, metrics)
+    parts = (database, revocations, limits, hot, producer, outbox, consumer, retention)
     app = create_app(SERVICE, settings, health, metrics, parts)
-    app.include_router(router(verifier, Stores(Ranges(database), LatestValues(hot, database))))
+    app.include_router(
+        router(verifier, Stores(Ranges(database), LatestValues(hot, database), Learnt(database)), Drawing())
+    )
     return app

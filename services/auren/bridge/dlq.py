@@ -29,11 +29,11 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from auren.bridge.dead_letters import ORIGINS, Letter, Place, Wanted, letter, mark, marked, original_headers, place
-from auren.bridge.topic_reader import TopicReader
 from auren.events import Headers
 from auren.kafka import Producer, Record, RefusedError
 from auren.link import UnavailableError, describe
 from auren.settings import KafkaSettings, load
+from auren.topic_reader import TopicReader
 from auren.topics import TOPICS, WEBHOOKS_DLQ, Topic
 
 CLIENT_ID: Final = "auren-dlq"

@@ -28,6 +28,7 @@ from auren.database import Database
 from auren.health import Health
 from auren.http import create_app, serve
 from auren.migrations import REVISION
+from auren.rate_limits import RateLimits
 from auren.settings import load
 from auren.telemetry import Metrics, configure_logging
 from auren.topics import WEBHOOKS
@@ -65,7 +66,8 @@ async def serve_webhooks() -> None:
     health = Health("biometric-bridge")
     database = Database(settings, application="biometric-bridge", revision=REVISION)
     revocations = Revocations(database.revoked_tokens)
-    verifier = Verifier(settings, revocations)
+    limits = RateLimits(settings, settings.rate_limit_per_minute, metrics)
+    verifier = Verifier(settings, revocations, limits)
     log = BatchingProducer(settings, "biometric-bridge", WEBHOOKS)
     health.add("kafka", log.check)
     health.add("database", database.check)
@@ -88,7 +90,7 @@ async def serve_webhooks() -> None:
     breakers.watch("database", lambda: database.link.state)
     health.add("breakers", breakers.check)
     accounts = Accounts(settings, Books(database, TokenBox(settings.oauth_keyring.get_secret_value())), breakers)
-    app = create_app("bridge", settings, health, metrics, parts=(database, revocations, log, accounts))
+    app = create_app("bridge", settings, health, metrics, parts=(database, revocations, limits, log, accounts))
     app.include_router(router(verifier, accounts))
     describe(app, webhooks)
     await serve(Front(intakes, app), settings, health, metrics)

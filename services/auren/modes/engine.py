@@ -1,6 +1,6 @@
 """From a person's latest values to a mode, with the evidence. Pure: no clock, no store, equal input, equal answer."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -10,6 +10,12 @@ from auren.modes.thresholds import DEFAULTS, NEEDS_BASELINE, Condition, Cue, Mod
 
 LARGEST_SKEW = timedelta(minutes=10)
 """How far in the future a value's time may lie, for clocks differ; beyond it the value is not used."""
+
+
+DERIVED_CONFIDENCE = 0.9
+YOUNGEST_CONFIDENCE = 0.75
+MATURE_DAYS = 28
+"""A comparison with a baseline counts fully from this many days on, and from YOUNGEST_CONFIDENCE of it before."""
 
 
 class Value(msgspec.Struct, frozen=True):
@@ -47,6 +53,7 @@ class Evidence(msgspec.Struct, frozen=True):
     threshold: float
     baseline: float | None = None
     derived: bool = False
+    confidence: float = 1.0
 
 
 class Off(msgspec.Struct, frozen=True):
@@ -57,23 +64,51 @@ class Off(msgspec.Struct, frozen=True):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """The mode, the rule that led to it (None: no rule held), a sentence why, the evidence, and what was off."""
+    """The mode, the rule that led to it (None: no rule held), a sentence why, the evidence, and what was off.
+
+    `confidence` from 0 to 1, as thresholds.toml says; 1 where no rule held, and for a rule about what was said.
+    """
 
     mode: Mode
     rule: str | None
     reason: str
     evidence: tuple[Evidence, ...]
     off: tuple[Off, ...]
+    confidence: float = 1.0
 
 
 def decide(snapshot: Snapshot, thresholds: Thresholds = DEFAULTS) -> Decision:
     """The mode that the first rule that holds leads to; `baseline` when none does."""
-    off = tuple(_off(snapshot, thresholds))
+    return explain(found_rule(snapshot, thresholds), snapshot, thresholds)
+
+
+def found_rule(snapshot: Snapshot, thresholds: Thresholds, standing: str | None = None) -> Rule | None:
+    """The first rule that holds with enough confidence; the rule `standing` holds on by the hysteresis."""
+    usable = {
+        metric: value
+        for metric, value in snapshot.values.items()
+        if metric in thresholds.metrics and _unusable(metric, value, snapshot, thresholds) is None
+    }
     for rule in thresholds.rules:
-        evidence = _holds(rule, snapshot, thresholds)
-        if evidence is not None:
-            return Decision(rule.mode, rule.id, _reason(rule, evidence, thresholds), evidence, off)
-    return Decision(Mode.BASELINE, None, _nothing(snapshot, thresholds), (), off)
+        margin = thresholds.switching.hysteresis if rule.id == standing else 0.0
+        if _holds(rule, usable, snapshot, thresholds, margin):
+            return rule
+    return None
+
+
+def explain(rule: Rule | None, snapshot: Snapshot, thresholds: Thresholds) -> Decision:
+    """The decision that a rule, which holds, leads to."""
+    off = tuple(_off(snapshot, thresholds))
+    if rule is None:
+        return Decision(Mode.BASELINE, None, _nothing(snapshot, thresholds), (), off)
+    evidence = tuple(
+        _evidence(condition, snapshot, thresholds) for condition in rule.conditions if _met(condition, snapshot)
+    )
+    evidence = tuple(
+        e for e in evidence if _unusable(e.metric, snapshot.values[e.metric], snapshot, thresholds) is None
+    )
+    confidence = _weakest([e.confidence for e in evidence], rule)
+    return Decision(rule.mode, rule.id, _reason(rule, evidence, thresholds), evidence, off, confidence)
 
 
 def derived(values: Mapping[str, Value]) -> dict[str, Value]:
@@ -85,29 +120,47 @@ def derived(values: Mapping[str, Value]) -> dict[str, Value]:
     return found
 
 
-def _holds(rule: Rule, snapshot: Snapshot, thresholds: Thresholds) -> tuple[Evidence, ...] | None:
+def _holds(rule: Rule, usable: Mapping[str, Value], snapshot: Snapshot, thresholds: Thresholds, margin: float) -> bool:
     if rule.said:
-        return () if snapshot.said.intersection(rule.said) else None
-    met = tuple(e for c in rule.conditions if (e := _met(c, snapshot, thresholds)) is not None)
-    if len(met) < rule.needed or not _together(rule, met):
-        return None
-    return met
+        return bool(snapshot.said.intersection(rule.said))
+    met: list[Condition] = []
+    for condition in rule.conditions:
+        value = usable.get(condition.metric)
+        if value is not None and _compare(condition, value.value, snapshot.baselines.get(condition.metric), margin):
+            met.append(condition)
+    if len(met) < rule.needed or not _together(rule, [usable[condition.metric].time for condition in met]):
+        return False
+    confidence = _weakest([_confidence(condition, snapshot, thresholds) for condition in met], rule)
+    return confidence >= thresholds.switching.least_confidence
 
 
-def _together(rule: Rule, met: Iterable[Evidence]) -> bool:
-    if rule.within_minutes is None:
-        return True
-    times = [evidence.time for evidence in met]
-    return max(times) - min(times) <= timedelta(minutes=rule.within_minutes)
+def _together(rule: Rule, times: Sequence[datetime]) -> bool:
+    return rule.within_minutes is None or max(times) - min(times) <= timedelta(minutes=rule.within_minutes)
 
 
-def _met(condition: Condition, snapshot: Snapshot, thresholds: Thresholds) -> Evidence | None:
+def _weakest(confidences: list[float], rule: Rule) -> float:
+    """Of the conditions that the rule needs, the best ones."""
+    return sorted(confidences, reverse=True)[rule.needed - 1] if rule.conditions else 1.0
+
+
+def _confidence(condition: Condition, snapshot: Snapshot, thresholds: Thresholds) -> float:
+    value, baseline = snapshot.values[condition.metric], snapshot.baselines.get(condition.metric)
+    limit = timedelta(hours=thresholds.metrics[condition.metric].stale_after_hours)
+    confidence = 1 - 0.5 * max(0.0, (snapshot.now - value.time) / limit)
+    if value.derived:
+        confidence *= DERIVED_CONFIDENCE
+    if condition.comparison in NEEDS_BASELINE and baseline is not None:
+        confidence *= YOUNGEST_CONFIDENCE + (1 - YOUNGEST_CONFIDENCE) * min(1.0, baseline.days / MATURE_DAYS)
+    return confidence
+
+
+def _met(condition: Condition, snapshot: Snapshot) -> bool:
     value = snapshot.values.get(condition.metric)
-    baseline = snapshot.baselines.get(condition.metric)
-    if value is None or _unusable(condition.metric, value, snapshot, thresholds) is not None:
-        return None
-    if not _compare(condition, value.value, baseline):
-        return None
+    return value is not None and _compare(condition, value.value, snapshot.baselines.get(condition.metric))
+
+
+def _evidence(condition: Condition, snapshot: Snapshot, thresholds: Thresholds) -> Evidence:
+    value, baseline = snapshot.values[condition.metric], snapshot.baselines.get(condition.metric)
     return Evidence(
         metric=condition.metric,
         value=value.value,
@@ -117,11 +170,13 @@ def _met(condition: Condition, snapshot: Snapshot, thresholds: Thresholds) -> Ev
         threshold=condition.threshold,
         baseline=baseline.mean if baseline and condition.comparison in NEEDS_BASELINE else None,
         derived=value.derived,
+        confidence=round(_confidence(condition, snapshot, thresholds), 3),
     )
 
 
-def _compare(condition: Condition, value: float, baseline: Baseline | None) -> bool:
-    threshold = condition.threshold
+def _compare(condition: Condition, value: float, baseline: Baseline | None, margin: float = 0.0) -> bool:
+    """Whether it is met; with a margin also before the value has reached the threshold by that share of it."""
+    threshold = condition.threshold * (1 + margin if condition.comparison == "below" else 1 - margin)
     match condition.comparison:
         case "below":
             return _more(threshold, value)
@@ -159,6 +214,8 @@ def _off(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[Off]:
     relative = {c.metric for rule in thresholds.rules for c in rule.conditions if c.comparison in NEEDS_BASELINE}
     for metric in thresholds.metrics:
         value = snapshot.values.get(metric)
+        if thresholds.metrics[metric].signal:
+            continue
         if value is None:
             yield Off(metric, "absent")
         elif (why := _unusable(metric, value, snapshot, thresholds)) is not None:
@@ -199,6 +256,7 @@ def number(value: float) -> str:
 
 def _nothing(snapshot: Snapshot, thresholds: Thresholds) -> str:
     usable = [m for m, v in snapshot.values.items() if m in thresholds.metrics]
+    usable = [m for m in usable if not thresholds.metrics[m].signal]
     usable = [m for m in usable if _unusable(m, snapshot.values[m], snapshot, thresholds) is None]
     if not usable:
         return "there is no fresh value that a rule could judge"

@@ -1,5 +1,6 @@
 """The modes, and the typed content of thresholds.toml."""
 
+from datetime import timedelta
 from enum import StrEnum
 from importlib.resources import files
 from typing import Annotated, Final, Literal
@@ -29,7 +30,10 @@ Positive = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class MetricRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One metric as the rules see it: how people call it and its unit, and how long a value counts."""
+    """One metric as the rules see it: how people call it and its unit, and how long a value counts.
+
+    A `signal` is no metric of an event: it is computed (signals.py), and nobody misses it where it cannot be.
+    """
 
     name: str
     unit: str
@@ -37,6 +41,7 @@ class MetricRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: str
     stale_after_hours: Positive
     absent: str
+    signal: bool = False
 
 
 class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"comparison": "is"}):
@@ -63,11 +68,29 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
         return len(self.conditions) if self.at_least is None else self.at_least
 
 
+Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
+
+
+class Switching(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How readily a mode is left for another one; see thresholds.toml."""
+
+    cooldown_seconds: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 300
+    urgent: tuple[Mode, ...] = (Mode.REFLEX,)
+    urgent_factor: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.7
+    least_confidence: Share = 0.5
+    hysteresis: Share = 0.05
+
+    def cooldown(self, mode: Mode) -> timedelta:
+        """How long after a switch the next one, to `mode`, has to wait."""
+        return timedelta(seconds=self.cooldown_seconds * (self.urgent_factor if mode in self.urgent else 1))
+
+
 class Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The file as a whole. Construction raises ValueError for rules that could never hold or name no metric."""
 
     metrics: dict[str, MetricRule]
     rules: tuple[Rule, ...]
+    switching: Switching = Switching()
 
     def __post_init__(self) -> None:
         """What types cannot say."""
@@ -79,6 +102,57 @@ class Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             for condition in rule.conditions:
                 if condition.metric not in self.metrics:
                     raise ValueError(f"rule {rule.id} names {condition.metric}, which is no metric of this file")
+
+
+class Overrides(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a stack sets otherwise: `rules` by id, metric and comparison, `switching` by name.
+
+    {"rules": {"hrv-low": {"hrv_rmssd": {"below": 22}}}, "switching": {"cooldown_seconds": 600}}
+    """
+
+    rules: dict[str, dict[str, dict[Comparison, Positive]]] = {}
+    switching: dict[str, float] = {}
+
+
+def override(base: Thresholds, overrides: Overrides) -> Thresholds:
+    """`base` with other thresholds. Raises ValueError for a name that is none, or a value that is out of bounds."""
+    wanted = {
+        (rule, metric, comparison): value
+        for rule, metrics in overrides.rules.items()
+        for metric, comparisons in metrics.items()
+        for comparison, value in comparisons.items()
+    }
+    rules = tuple(_overridden(rule, wanted) for rule in base.rules)
+    if wanted:
+        rule, metric, comparison = next(iter(wanted))
+        known = ", ".join(f"{r.id}: {c.metric} {c.comparison}" for r in base.rules for c in r.conditions)
+        raise ValueError(f"there is no condition {metric} {comparison} in a rule {rule}; there are {known}")
+    settings = msgspec.to_builtins(base.switching) | overrides.switching
+    try:
+        switching = msgspec.convert(settings, Switching)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"switching: {error}") from None
+    return Thresholds(base.metrics, rules, switching)
+
+
+def overridden(text: str) -> Thresholds:
+    """DEFAULTS with the overrides of a JSON text; without any where it is empty. Raises ValueError naming the place."""
+    if not text:
+        return DEFAULTS
+    try:
+        overrides = msgspec.json.decode(text, type=Overrides)
+    except msgspec.DecodeError as error:
+        raise ValueError(str(error)) from None
+    return override(DEFAULTS, overrides)
+
+
+def _overridden(rule: Rule, wanted: dict[tuple[str, str, Comparison], float]) -> Rule:
+    """The rule with what is wanted of it, which is taken out of `wanted`."""
+    conditions = tuple(
+        Condition(c.metric, c.comparison, wanted.pop((rule.id, c.metric, c.comparison), c.threshold))
+        for c in rule.conditions
+    )
+    return msgspec.structs.replace(rule, conditions=conditions)
 
 
 def parse(text: str) -> Thresholds:

@@ -15,6 +15,7 @@ from auren.background import Background
 from auren.health import UnhealthyError
 from auren.latest import LatestValues
 from auren.link import UnavailableError
+from auren.modes import overridden
 from auren.neuros.audit import Audit
 from auren.neuros.screen import emergency
 from auren.neuros.sessions import open_pool, thread_id
@@ -105,8 +106,9 @@ class Agent:
             if self._pool is None:
                 self._pool = open_pool(self._settings, self._application)
             await self._pool.open(wait=False)
-            self._forgetful = graph.build(self._latest.of)
-            self._graph = graph.build(self._latest.of, saver.SessionSaver(self._pool))
+            thresholds = overridden(self._settings.modes)
+            self._forgetful = graph.build(self._latest.of, thresholds=thresholds)
+            self._graph = graph.build(self._latest.of, saver.SessionSaver(self._pool), thresholds)
             self._run = graph.run
         except Exception as error:
             self._reason = f"the agent cannot be loaded ({type(error).__name__})"

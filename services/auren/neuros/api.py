@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from auren.auth import SCOPE_CHAT_NEUROS, Principal, Verifier
 from auren.http import authenticated
-from auren.modes import DEFAULTS, Decision, Mode
+from auren.modes import DEFAULTS, Decision, Mode, Thresholds
 from auren.neuros.agent import Agent, Answer
 from auren.neuros.protocols import NAMES
 from auren.neuros.respond import judged
@@ -89,7 +89,7 @@ class AnalysisOut(BaseModel):
     timings: dict[str, float] = Field(description="milliseconds by step")
 
 
-def router(verifier: Verifier, agent: Agent) -> APIRouter:
+def router(verifier: Verifier, agent: Agent, thresholds: Thresholds = DEFAULTS) -> APIRouter:
     """The routes; every one takes a bearer token with `chat:neuros`, whose `sub` is the user."""
     routes = APIRouter()
     caller = authenticated(verifier, SCOPE_CHAT_NEUROS)
@@ -104,8 +104,8 @@ def router(verifier: Verifier, agent: Agent) -> APIRouter:
     @routes.get("/modes")
     async def modes(_principal: Annotated[Principal, Depends(caller)]) -> dict[str, Any]:
         """Every mode, and the thresholds in force."""
-        thresholds: dict[str, Any] = msgspec.to_builtins(DEFAULTS)
-        return {"modes": [mode.value for mode in Mode], **thresholds}
+        content: dict[str, Any] = msgspec.to_builtins(thresholds)
+        return {"modes": [mode.value for mode in Mode], **content}
 
     return routes
 

@@ -176,7 +176,8 @@ def _judgement(turn: Turn, decision: Decision, insights: tuple[Insight, ...]) ->
 def judged(decision: Decision) -> frozenset[str]:
     """The metrics that at least one rule could look at."""
     unusable = {off.metric for off in decision.off if off.why != "no-baseline"}
-    return frozenset(DEFAULTS.metrics.keys() - unusable)
+    measured = {name for name, metric in DEFAULTS.metrics.items() if not metric.signal}
+    return frozenset(measured - unusable)
 
 
 def _lacks(turn: Turn, decision: Decision) -> Iterator[str]:

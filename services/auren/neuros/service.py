@@ -10,11 +10,13 @@ from auren.health import Health
 from auren.http import create_app
 from auren.latest import HotValues, LatestValues
 from auren.migrations import REVISION
+from auren.modes import overridden
 from auren.neuros.agent import Agent
 from auren.neuros.api import router
 from auren.neuros.audit import Audit
 from auren.neuros.chroma import Chroma
 from auren.neuros.settings import NeurosSettings
+from auren.rate_limits import RateLimits
 from auren.telemetry import Metrics
 
 SERVICE = "neuros-advanced"
@@ -24,7 +26,8 @@ def build(settings: NeurosSettings, health: Health, metrics: Metrics) -> FastAPI
     """The app; nothing is connected before its lifespan begins."""
     database = Database(settings.without_sessions(), application=SERVICE, revision=REVISION)
     revocations = Revocations(database.revoked_tokens)
-    verifier = Verifier(settings, revocations)
+    limits = RateLimits(settings, settings.rate_limit_per_minute, metrics)
+    verifier = Verifier(settings, revocations, limits)
     hot = HotValues(settings)
     chroma = Chroma(settings)
     audit = Audit(database, SERVICE, metrics)
@@ -36,6 +39,6 @@ def build(settings: NeurosSettings, health: Health, metrics: Metrics) -> FastAPI
     health.add("auth", verifier.check)
     health.add("revoked-tokens", revocations.check)
     health.fact("model", lambda: "rules")
-    app = create_app(SERVICE, settings, health, metrics, (database, revocations, hot, chroma, audit, agent))
-    app.include_router(router(verifier, agent))
+    app = create_app(SERVICE, settings, health, metrics, (database, revocations, limits, hot, chroma, audit, agent))
+    app.include_router(router(verifier, agent, overridden(settings.modes)))
     return app

@@ -181,6 +181,7 @@ class Platform:
                     "AUREN_REDIS_HOST": self.redis.host,
                     "AUREN_REDIS_PORT": str(self.redis.port),
                     "AUREN_PUSHES_PER_SECOND": "10000",  # one person of a test pushes as much as hundreds
+                    "AUREN_RATE_LIMIT_PER_MINUTE": "100000",  # and asks until something has happened
                     **NO_VENDORS,
                     **(environment or {}),
                 },

@@ -411,7 +411,7 @@ async def test_it_says_which_edition_it_has_and_tells_nobody_who_people_are(
 async def test_it_stays_small_with_large_events(platform: Platform, biometric: Service) -> None:
     user = new_user()
     large = [
-        event(user, range(4000), document=f"d{i}", metric=metric, start=MORNING - timedelta(days=3 * (i + 1)))
+        event(user, range(4000), document=f"{metric}-{i}", metric=metric, start=MORNING - timedelta(days=3 * (i + 1)))
         for i in range(12)
         for metric in ("heart_rate", "hrv_sdnn")
     ]

@@ -12,8 +12,9 @@ from redis.asyncio import Redis
 
 from auren.bridge.vendors import RetryLaterError
 from auren.bridge.vendors.breaker import Breaker
-from auren.bridge.vendors.limits import Quota, SharedLimits, redis_client
+from auren.bridge.vendors.limits import CONNECTIONS, Quota, SharedLimits
 from auren.bridge.vendors.whoop import QUOTAS
+from auren.redis_client import redis_client
 from auren.settings import RedisSettings
 from tests.api import stores
 
@@ -30,7 +31,7 @@ async def redis(redis_store: stores.Redis) -> AsyncIterator[Redis]:
     settings = RedisSettings(
         redis_host=redis_store.host, redis_port=redis_store.port, redis_password=SecretStr(redis_store.password)
     )
-    async with redis_client(settings, PATIENCE_SECONDS) as client:
+    async with redis_client(settings, connections=CONNECTIONS, timeout_seconds=PATIENCE_SECONDS) as client:
         yield client
 
 

@@ -7,9 +7,10 @@ import io
 import json
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import jwt
@@ -22,6 +23,8 @@ from starlette.testclient import TestClient
 
 from auren.auth import Revocations, Verifier, jwks
 from auren.biometric.api import Stores, media, router
+from auren.biometric.api.asking import cursor
+from auren.biometric.learnt import SwitchPosition
 from auren.biometric.ranges import PAGE_ROWS, Position, midnights
 from auren.health import Health
 from auren.http import ProblemError, create_app
@@ -41,12 +44,32 @@ class Memory:
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
         self.pages_left = 1000
+        self.days_of: list[dict[str, Any]] = []
+        self.person: dict[str, Any] | None = None
 
     async def raw(self, _asked: Any, after: Position, limit: int) -> list[Any]:
         self.pages_left -= 1
         if self.pages_left < 0:
             raise UnavailableError("database", "connection lost")
         return [row for row in self.rows if (row["time"], row["source"]) > (after.time, after.source)][:limit]
+
+    async def daily_values(self, _user: str, metrics: Any, start: date, end: date) -> list[Any]:
+        return [row for row in self.days_of if row["metric"] in metrics and start <= row["day"] < end]
+
+    async def switch_before(self, *_: Any) -> Any:
+        return None
+
+    async def draw(self, charts: list[Any]) -> list[str]:
+        return ["<svg/>" for _ in charts]
+
+    async def mode(self, _user: str) -> Any:
+        return self.person
+
+    async def switches(self, _user: str, _start: Any, _end: Any, after: SwitchPosition, limit: int) -> list[Any]:
+        return [row for row in self.rows if (row["at"], row["id"]) > (after.at, after.id)][:limit]
+
+    async def patterns(self, _user: str, *, ended: bool) -> list[Any]:
+        return [row for row in self.rows if ended or row["ended_at"] is None]
 
     async def hours(self, *_: Any) -> list[Any]:
         return [bucket(BEGIN)]
@@ -82,8 +105,8 @@ def app(memory: Memory) -> FastAPI:
     settings = ServiceSettings(auth_jwks=SecretStr(json.dumps(jwks(KEY.public_key()))))
     revocations = Revocations(none)
     subject = create_app("test", settings, Health("test"), Metrics("test"), (revocations,))
-    stores = Stores(memory, memory)  # type: ignore[arg-type]
-    subject.include_router(router(Verifier(settings, revocations), stores))
+    stores = Stores(memory, memory, memory)  # type: ignore[arg-type]
+    subject.include_router(router(Verifier(settings, revocations), stores, memory))  # type: ignore[arg-type]
     return subject
 
 
@@ -98,7 +121,18 @@ def ask(client: TestClient, metric: str = "heart_rate", accept: str = "*/*", **p
     return client.get(f"/readings/anna/{metric}", params=RANGE | parameters, headers=headers)
 
 
-@pytest.mark.parametrize("path", ["/readings/anna/heart_rate", "/latest/anna"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/readings/anna/heart_rate",
+        "/latest/anna",
+        "/patterns/anna",
+        "/mode/anna",
+        "/mode/anna/history",
+        "/baselines/anna/steps",
+        "/reports/anna",
+    ],
+)
 def test_a_token_that_may_only_push_reads_nothing(client: TestClient, path: str) -> None:
     answer = client.get(path, headers=bearer("push:healthkit chat:neuros"))
     assert answer.status_code == 403
@@ -313,3 +347,135 @@ def test_a_stream_that_loses_its_database_does_not_look_complete(memory: Memory)
     memory.pages_left = 1
     with TestClient(app(memory)) as client, pytest.raises(Exception):  # noqa: B017
         ask(client, accept=ARROW)
+
+
+WHY = {
+    "rule": "hrv-drop",
+    "reason": "HRV fell",
+    "confidence": 0.9,
+    "evidence": """[{"metric": "hrv_rmssd", "value": 41, "unit": "ms", "time": "2026-03-01T07:00:00Z",
+        "comparison": "drop_ratio", "threshold": 0.3, "baseline": 62.1, "derived": false}]""",
+    "off": '[{"metric": "spo2", "why": "absent"}]',
+}
+
+
+def switched(minute: int, mode: str = "guardian", number: int = 1) -> dict[str, Any]:
+    return {"id": UUID(int=number), "at": BEGIN + timedelta(minutes=minute), "mode": mode, "previous": "baseline"} | WHY
+
+
+def read(client: TestClient, path: str, **parameters: Any) -> Any:
+    answer = client.get(path, params=parameters, headers=bearer())
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_a_mode_comes_with_why(client: TestClient, memory: Memory) -> None:
+    memory.person = {"mode": "guardian", "mode_since": BEGIN, "clock": BEGIN + timedelta(hours=2)} | WHY
+    body = read(client, "/mode/anna")
+    assert (body["mode"], body["since"], body["as_of"]) == ("guardian", "2026-03-01T00:00:00Z", "2026-03-01T02:00:00Z")
+    assert (body["rule"], body["reason"], body["confidence"]) == ("hrv-drop", "HRV fell", 0.9)
+    assert (body["evidence"][0]["value"], body["evidence"][0]["baseline"]) == (41, 62.1)
+    assert body["off"] == [{"metric": "spo2", "why": "absent"}]
+
+
+def test_somebody_of_whom_nothing_came_is_in_no_mode_for_a_reason(client: TestClient, memory: Memory) -> None:
+    body = read(client, "/mode/anna")
+    assert (body["mode"], body["since"], body["reason"]) == ("baseline", None, "nothing has been measured yet")
+    memory.person = {"mode": "baseline", "mode_since": BEGIN, "clock": BEGIN} | dict.fromkeys(WHY)
+    body = read(client, "/mode/anna")
+    assert (body["since"], body["reason"], body["evidence"]) == ("2026-03-01T00:00:00Z", "no rule has held yet", [])
+
+
+def test_switches_of_one_moment_are_on_one_page_each(client: TestClient, memory: Memory) -> None:
+    memory.rows = [switched(0, "reflex", 1), switched(0, "guardian", 2), switched(5, "pattern", 3)]
+    parameters = RANGE | {"limit": 1}
+    seen: list[str] = []
+    after: dict[str, str] = {}
+    while True:
+        page = read(client, "/mode/anna/history", **parameters, **after)
+        seen += [found["mode"] for found in page["switches"]]
+        if page["next"] is None:
+            break
+        after = {"after": page["next"]}
+    assert seen == ["reflex", "guardian", "pattern"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        ({"from": "2026-03-02T00:00:00Z", "to": "2026-03-01T00:00:00Z"}, "from must lie before to"),
+        ({"after": cursor(BEGIN, "no uuid")}, "after is no cursor of this service"),
+    ],
+)
+def test_a_history_that_cannot_be_answered_is_explained(
+    client: TestClient, parameters: dict[str, str], says: str
+) -> None:
+    answer = client.get("/mode/anna/history", params=parameters, headers=bearer())
+    assert (answer.status_code, answer.json()["detail"]) == (422, says)
+
+
+def test_patterns_that_ended_are_told_when_they_are_asked_for(client: TestClient, memory: Memory) -> None:
+    pattern = {
+        "kind": "recurring-dip",
+        "detail": "15",
+        "level": "high",
+        "confidence": 0.5,
+        "since": BEGIN,
+        "last_seen": BEGIN,
+    }
+    memory.rows = [pattern | {"ended_at": end, "evidence": '{"times": [5]}'} for end in (None, BEGIN)]
+    assert [p["evidence"] for p in read(client, "/patterns/anna")["patterns"]] == [{"times": [5]}]
+    assert len(read(client, "/patterns/anna", ended=True)["patterns"]) == 2
+
+
+def day_of(day: date, value: float, metric: str = "hrv_rmssd", source: str = "w", count: int = 2) -> dict[str, Any]:
+    total = round(value * count * 1e6)
+    return {"metric": metric, "day": day, "source": source, "count": count, "total": total}
+
+
+def test_a_baseline_is_of_the_days_before_its_day(client: TestClient, memory: Memory) -> None:
+    at = date(2026, 3, 29)
+    memory.days_of = [day_of(at - timedelta(days=n), 50 + n) for n in range(30)]
+    body = read(client, "/baselines/anna/hrv_rmssd", at="2026-03-29")
+    week, month = body["baselines"]
+    assert (week["window_days"], week["start"], week["end"], week["days"]) == (7, "2026-03-22", "2026-03-29", 7)
+    assert (week["mean"], week["median"], week["mad"], week["readings"]) == (54, 54, 2, 14)
+    assert week["sd"] == pytest.approx(2.160247)
+    assert (month["window_days"], month["days"], month["trusted"]) == (28, 28, True)
+    assert "2026-03-29" not in body["values"]
+    assert body["values"]["2026-03-28"] == 51
+
+
+def test_a_baseline_of_nothing_is_no_number(client: TestClient) -> None:
+    body = read(client, "/baselines/anna/steps")
+    assert [(b["days"], b["mean"], b["trusted"]) for b in body["baselines"]] == [(0, None, False)] * 2
+    assert body["as_of"] == datetime.now(UTC).date().isoformat()
+    assert body["values"] == {}
+
+
+def test_a_report_is_a_page_that_nothing_runs_in(client: TestClient, memory: Memory) -> None:
+    memory.days_of = [day_of(date(2026, 3, 7), 41)]
+    parameters = {"to": "2026-03-07", "tz": "Europe/Berlin"}
+    answer = client.get("/reports/anna", params=parameters, headers=bearer())
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'; style-src 'unsafe-inline'")
+    assert answer.headers["cache-control"] == "no-store"
+    assert "Report for Sun 1 Mar to Sat 7 Mar 2026" in answer.text
+    assert "Newest: 41 ms on Sat 7 Mar" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("parameters", "status"),
+    [
+        ({"days": 0}, 422),
+        ({"days": 32}, 422),
+        ({"days": 31}, 200),
+        ({"tz": "Nowhere"}, 422),
+        ({"to": "1970-01-02"}, 422),
+        ({"to": "2200-01-01", "tz": "Pacific/Kiritimati"}, 200),
+        ({"to": "today"}, 422),
+    ],
+)
+def test_a_report_is_of_days_that_can_be_asked_for(client: TestClient, parameters: Any, status: int) -> None:
+    assert client.get("/reports/anna", params=parameters, headers=bearer()).status_code == status

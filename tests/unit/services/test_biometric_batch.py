@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auren.biometric.batch import Document, Poison, deletions, read, rows
-from auren.biometric.ingest import _letter, newest, parts
+from auren.biometric.ingest.batch import Poison, read
+from auren.biometric.ingest.worker import _letter, parts
 from auren.events import Event, Kind, Reading, encode, event_id
-from auren.modes import LARGEST_SKEW
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -75,43 +74,6 @@ def test_what_is_no_event_is_poison_with_a_reason_without_values() -> None:
 def test_a_dead_letter_says_when_its_record_came() -> None:
     _, _, headers = _letter(Poison(FakeRecord(b"x", timestamp=int(NOW.timestamp() * 1000)), "no JSON"))
     assert dict(headers)["first_seen"].decode() == NOW.isoformat()
-
-
-def test_one_row_for_a_key_the_highest_version_of_equal_ones_the_last() -> None:
-    (row,) = rows([event(61, version=2), event(62, version=2), event(63, version=1)], {})
-    assert (row.value, row.version) == (62, 2)
-
-
-def test_a_deletion_takes_the_rows_of_its_document_up_to_its_version() -> None:
-    events = [
-        event(version=1),
-        event(kind="deletion", version=2),
-        event(kind="deletion", version=1),
-        event(document="d2", metric="spo2", unit="%", version=1),
-    ]
-    deleted = deletions(events)
-    assert deleted == {Document("anna", "oura", "d1"): 2}
-    assert [row.document_id for row in rows(events, deleted)] == ["d2"]
-    assert [row.version for row in rows([*events, event(version=3)], deleted)] == [3, 1]
-
-
-@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 3), st.integers(0, 3))))
-def test_rows_come_in_the_order_of_their_key_each_once(made: list[tuple[str, int, int]]) -> None:
-    found = rows([event(user=u, time=NOW + timedelta(hours=h), version=v) for u, h, v in made], {})
-    keys = [row.key for row in found]
-    assert keys == sorted(set(keys))
-    best = {(u, NOW + timedelta(hours=h)): 0 for u, h, _ in made}
-    for u, h, v in made:
-        best[u, NOW + timedelta(hours=h)] = max(v, best[u, NOW + timedelta(hours=h)])
-    assert {(row.user_id, row.time): row.version for row in found} == best
-
-
-def test_the_newest_value_is_the_latest_one_that_is_not_of_the_future() -> None:
-    hours = [event(h, time=NOW + timedelta(hours=h), version=9 - h) for h in range(-3, 1)]
-    late = event(99, time=NOW + LARGEST_SKEW + timedelta(seconds=1))
-    found = newest(rows([*hours, late], {}), NOW)
-    assert {user: [value.value for value in values] for user, values in found.items()} == {"anna": [0]}
-    assert newest(rows([late], {}), NOW) == {}
 
 
 @given(st.lists(st.integers(0, 30)), st.integers(1, 40))

@@ -45,8 +45,14 @@ class Broker:
     commit_error: Exception | None = None
     ends: dict[TopicPartition, int] = field(default_factory=dict)
     asked: list[int] = field(default_factory=list)
+    stopped: set[TopicPartition] = field(default_factory=set)
+    given: list[dict[TopicPartition, list[Arrived]]] = field(default_factory=list)
+    sought: list[tuple[TopicPartition, int]] = field(default_factory=list)
 
-    async def getmany(self, *, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Arrived]]:
+    async def getmany(self, *, timeout_ms: int, max_records: int = 0) -> dict[TopicPartition, list[Arrived]]:
+        if not max_records:
+            assert self.stopped == self.assignment()
+            return self.given.pop(0) if self.given else {}
         self.asked.append(max_records)
         if not timeout_ms and self.fetched.empty():
             return {}
@@ -63,6 +69,18 @@ class Broker:
 
     def assignment(self) -> set[TopicPartition]:
         return set(self.ends)
+
+    def pause(self, *partitions: TopicPartition) -> None:
+        self.stopped.update(partitions)
+
+    def paused(self) -> set[TopicPartition]:
+        return set(self.stopped)
+
+    def resume(self, *partitions: TopicPartition) -> None:
+        self.stopped.difference_update(partitions)
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        self.sought.append((partition, offset))
 
     def highwater(self, partition: TopicPartition) -> int:
         return self.ends[partition]
@@ -133,6 +151,23 @@ async def test_what_was_handled_is_committed_and_nothing_else(
     assert broker.committed == [{FIRST: 9, SECOND: 3}]
     assert consumer.lag() == {(WEBHOOKS.name, 0): 3, (WEBHOOKS.name, 1): 0}
     await consumer.check()
+    broker.fetched.put_nowait({})
+    await stopped(consumer)
+
+
+async def test_while_records_wait_their_partitions_are_paused_and_nothing_new_is_lost(
+    consumer: Subject, broker: Broker, handler: Handler
+) -> None:
+    handler.errors = [UnavailableError("database", "away")] * 3
+    broker.ends = {FIRST: 9, SECOND: 9}
+    broker.given = [{SECOND: [Arrived(4, partition=1)]}]  # given to this member in the midst of it
+    await consumer.start()
+    broker.fetched.put_nowait({FIRST: [Arrived(7)]})
+    await broker.commit_came.wait()
+    assert handler.handled == [[7]]
+    assert broker.sought == [(SECOND, 4)]
+    assert not broker.given
+    assert not broker.stopped
     broker.fetched.put_nowait({})
     await stopped(consumer)
 

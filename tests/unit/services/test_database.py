@@ -18,6 +18,8 @@ from auren.settings import DatabaseSettings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+SETTINGS = DatabaseSettings(database_host="h", database_user="u", database_password=SecretStr("p"))
+
 
 class Unprepared:
     """A pool whose server answers every statement with one error."""
@@ -37,8 +39,7 @@ class Unprepared:
     "error", [asyncpg.UndefinedTableError, asyncpg.InsufficientPrivilegeError, asyncpg.InvalidSchemaNameError]
 )
 async def test_before_the_migrations_everything_waits(error: type[Exception]) -> None:
-    settings = DatabaseSettings(database_host="h", database_user="u", database_password=SecretStr("p"))
-    database = Database(settings, application="test")
+    database = Database(SETTINGS, application="test")
     database.link._client = Unprepared(error("relation of anna"))  # type: ignore[assignment]
     with pytest.raises(UnavailableError, match="database: the migrations have not run"):
         async with database.connection() as connection:
@@ -54,3 +55,42 @@ async def test_before_the_migrations_everything_waits(error: type[Exception]) ->
 def test_a_revocation_without_end_or_within_the_leeway_still_counts() -> None:
     assert "expires_at IS NULL" in REVOKED
     assert "interval '1 minute'" in REVOKED
+
+
+class Closing:
+    """A pool that is or is not being closed, whose connection refuses whatever it is asked for."""
+
+    def __init__(self, *, closing: bool, closed: bool) -> None:
+        self.closing = closing
+        self.closed = closed
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    @asynccontextmanager
+    async def acquire(self, **_: Any) -> AsyncIterator[Any]:
+        if self.closing:
+            raise asyncpg.InterfaceError("pool is closing")
+
+        async def refused(*_: Any) -> None:
+            raise asyncpg.InterfaceError("cannot perform operation")
+
+        yield SimpleNamespace(fetch=refused, is_closed=lambda: self.closed)
+
+
+@pytest.mark.parametrize(
+    ("pool", "expected"),
+    [
+        (Closing(closing=True, closed=False), UnavailableError),
+        (Closing(closing=False, closed=True), UnavailableError),
+        (Closing(closing=False, closed=False), asyncpg.InterfaceError),
+    ],
+)
+async def test_what_is_closed_meanwhile_is_away_and_a_wrong_use_is_a_defect(
+    pool: Closing, expected: type[Exception]
+) -> None:
+    database = Database(SETTINGS, application="test")
+    database.link._client = pool  # type: ignore[assignment]
+    with pytest.raises(expected):
+        async with database.connection() as connection:
+            await connection.fetch("SELECT 1")

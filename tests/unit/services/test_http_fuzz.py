@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, cast
+from uuid import UUID
 
 import schemathesis
 from fastapi import APIRouter, FastAPI
 from langgraph.checkpoint.memory import InMemorySaver
 
 from auren.biometric import api as biometric
-from auren.biometric.ranges import Ranges
+from auren.biometric.report.drawing import Drawing
 from auren.bridge.connect import routes as connect
 from auren.bridge.connect.books import Begun, Ended, Known
 from auren.events import METRICS
@@ -33,6 +34,19 @@ KAFKA: Final[tuple[Kafka, ...]] = ("there", "there", "there", "away", "lost", "r
 NOW: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
+SWITCH: Final = {
+    "id": UUID(int=1),
+    "at": NOW,
+    "mode": "guardian",
+    "previous": "baseline",
+    "rule": "hrv-drop",
+    "reason": "HRV fell",
+    "confidence": 0.9,
+    "evidence": "[]",
+    "off": '[{"metric": "spo2", "why": "absent"}]',
+}
+
+
 class Stores:
     """PostgreSQL and Redis as the services see them, with the same values for everybody, or away."""
 
@@ -51,6 +65,38 @@ class Stores:
 
     async def days(self, asked: Any, _midnights: Any, position: Any, most: int) -> list[Any]:
         return await self.hours(asked, position, most)
+
+    async def daily_values(self, _user: str, metrics: Any, start: date, end: date) -> list[Any]:
+        self._require()
+        days = [start + timedelta(days=n) for n in range((end - start).days)]
+        facts = {"source": "w", "count": 2, "total": 123_000_000}
+        return [facts | {"metric": metric, "day": day} for metric in metrics for day in days]
+
+    async def draw(self, charts: Any) -> list[str]:
+        return ["<svg/>" for _ in charts]
+
+    async def switch_before(self, *_: Any) -> Any:
+        self._require()
+        return SWITCH
+
+    async def mode(self, user: str) -> Any:
+        self._require()
+        return None if user == "0" else SWITCH | {"mode_since": NOW, "clock": NOW}
+
+    async def switches(self, *_: Any) -> list[Any]:
+        self._require()
+        return [SWITCH]
+
+    async def patterns(self, *_: Any, **__: Any) -> list[Any]:
+        self._require()
+        facts = {
+            "kind": "recurring-dip",
+            "detail": "d",
+            "level": "high",
+            "confidence": 0.5,
+            "evidence": '{"nights": 7}',
+        }
+        return [facts | {"since": NOW, "last_seen": NOW, "ended_at": None}]
 
     async def of(self, _user: str) -> Latest:
         self._require()
@@ -119,7 +165,9 @@ BRIDGE: Final = schemathesis.openapi.from_asgi(
 )
 BIOMETRIC: Final = schemathesis.openapi.from_asgi(
     "/openapi.json",
-    service(biometric.router(verifier(), biometric.Stores(cast(Ranges, STORES), cast(LatestValues, STORES)))),
+    service(
+        biometric.router(verifier(), biometric.Stores(*cast(Any, (STORES, STORES, STORES))), cast(Drawing, STORES))
+    ),
     config=config(20),
 )
 NEUROS: Final = schemathesis.openapi.from_asgi(

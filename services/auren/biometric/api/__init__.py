@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from fastapi import APIRouter
 
 from auren.auth import SCOPE_READ_BIOMETRICS, Verifier
-from auren.biometric.api import latest, readings
+from auren.biometric.api import baselines, latest, mode, patterns, readings, reports
+from auren.biometric.learnt import Learnt
 from auren.biometric.ranges import Ranges
+from auren.biometric.report.drawing import Drawing
 from auren.http import authenticated
 from auren.latest import LatestValues
 
@@ -17,12 +19,17 @@ class Stores:
 
     ranges: Ranges
     latest: LatestValues
+    learnt: Learnt
 
 
-def router(verifier: Verifier, stores: Stores) -> APIRouter:
+def router(verifier: Verifier, stores: Stores, drawing: Drawing) -> APIRouter:
     """All routes. Each takes a bearer token whose `sub` is the user of the path, with the scope of its group."""
     reader = authenticated(verifier, SCOPE_READ_BIOMETRICS)
     together = APIRouter()
     together.include_router(readings.routes(reader, stores.ranges))
     together.include_router(latest.routes(reader, stores.latest))
+    together.include_router(patterns.routes(reader, stores.learnt))
+    together.include_router(mode.routes(reader, stores.learnt))
+    together.include_router(baselines.routes(reader, stores.learnt))
+    together.include_router(reports.routes(reader, stores.ranges, stores.learnt, drawing))
     return together

@@ -2,14 +2,12 @@
 
 import base64
 import binascii
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
-from fastapi import Path, Request
+from fastapi import Path
 from pydantic import AwareDatetime, Field
 
-from auren.auth import Principal
 from auren.events import METRICS, USER_ID_PATTERN
 from auren.http import ProblemError
 from auren.openapi import Answers, problem
@@ -21,9 +19,6 @@ LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
 Moment = Annotated[AwareDatetime, Field(ge=EARLIEST, le=LATEST)]
 User = Annotated[str, Path(pattern=USER_ID_PATTERN, examples=["anna"])]
 Metric = Annotated[str, Path(examples=["heart_rate"])]
-
-Caller = Callable[[Request], Awaitable[Principal]]
-"""A dependency of `auren.http.authenticated`."""
 
 UNKNOWN_METRIC: Final[Answers] = problem(404, "there is no such metric", "unknown-metric")
 

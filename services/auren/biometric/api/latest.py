@@ -4,10 +4,11 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
 from auren.auth import Principal
-from auren.biometric.api.asking import Caller, User
+from auren.biometric.api.asking import User
+from auren.http import Caller
 from auren.latest import LatestValue, LatestValues
 
 
@@ -16,7 +17,7 @@ class LatestOut(BaseModel):
 
     metric: str
     value: float
-    unit: str
+    unit: str = Field(description="UCUM")
     time: datetime
     source: str
     end_time: datetime | None = None
@@ -26,6 +27,28 @@ class LatestOut(BaseModel):
 class LatestValuesOut(BaseModel):
     """The newest reading of each metric. `origin` is the store that answered; `missing` names what was away."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "values": [
+                        {
+                            "metric": "resting_heart_rate",
+                            "value": 54,
+                            "unit": "/min",
+                            "time": "2026-03-01T05:40:00Z",
+                            "source": "oura/ring",
+                            "end_time": None,
+                            "flags": [],
+                        }
+                    ],
+                    "origin": "redis",
+                    "missing": [],
+                }
+            ]
+        }
+    )
+
     values: list[LatestOut]
     origin: str
     missing: list[str]
@@ -33,7 +56,7 @@ class LatestValuesOut(BaseModel):
 
 def routes(caller: Caller, latest: LatestValues) -> APIRouter:
     """`GET /latest/{user}`."""
-    routes = APIRouter()
+    routes = APIRouter(tags=["readings"])
 
     @routes.get("/latest/{user}")
     async def get_latest(user: User, _caller: Annotated[Principal, Depends(caller)]) -> LatestValuesOut:

@@ -12,7 +12,6 @@ from auren.auth import Principal
 from auren.biometric.api import media
 from auren.biometric.api.asking import (
     UNKNOWN_METRIC,
-    Caller,
     Metric,
     Moment,
     User,
@@ -25,6 +24,7 @@ from auren.biometric.api.views import Resolution, View, bounded, time_zone, view
 from auren.biometric.ranges import Position, Ranges, pages
 from auren.biometric.tabular import Rows, as_arrow, as_csv
 from auren.events import METRICS
+from auren.http import Caller
 
 DEFAULT_LIMIT: Final = 1000
 GREATEST_LIMIT: Final = 10_000

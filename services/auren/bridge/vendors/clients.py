@@ -13,13 +13,14 @@ from auren.bridge.vendors import oura, whoop
 from auren.bridge.vendors.breaker import Breakers
 from auren.bridge.vendors.calls import Api
 from auren.bridge.vendors.exchange import http_client
-from auren.bridge.vendors.limits import Quota, SharedLimits, redis_client
+from auren.bridge.vendors.limits import CONNECTIONS, REDIS_SECONDS, Quota, SharedLimits
 from auren.bridge.vendors.oauth import RefreshingTokens
 from auren.bridge.vendors.oura import OuraApi
 from auren.bridge.vendors.whoop import WhoopApi
 from auren.database import Database
 from auren.health import UnhealthyError
 from auren.link import describe
+from auren.redis_client import redis_client
 from auren.settings import RedisSettings
 
 REDIS: Final = "redis"
@@ -41,7 +42,7 @@ class Vendors:
         self.tokens = TokenStore(database, TokenBox(settings.oauth_keyring.get_secret_value()))
         self._settings = settings
         self._breakers = breakers
-        self._redis = redis_client(redis)
+        self._redis = redis_client(redis, connections=CONNECTIONS, timeout_seconds=REDIS_SECONDS)
         self.sources = {
             "oura": self._source("oura", settings.oura_token_url),
             "whoop": self._source("whoop", settings.whoop_token_url, scope=whoop.REFRESH_SCOPE),

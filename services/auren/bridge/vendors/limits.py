@@ -14,15 +14,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio import Redis
 from redis.commands.core import AsyncScript
-from redis.exceptions import RedisError
 
 from auren.bridge.vendors import RetryLaterError
 from auren.bridge.vendors.breaker import Breaker
-from auren.settings import RedisSettings
+from auren.redis_client import AWAY
 from auren.telemetry import logger
 
 BURST_SHARE: Final = 0.1
@@ -36,8 +33,6 @@ CONNECTIONS: Final = 4
 
 _SECOND: Final = 1_000_000
 """Microseconds, in which buckets count: whole numbers that Lua's doubles hold exactly."""
-
-_AWAY: Final = (RedisError, OSError, TimeoutError)
 
 _log = logger(__name__)
 
@@ -126,24 +121,6 @@ class LocalLimits:
         self._not_before = max(self._not_before, until)
 
 
-def redis_client(settings: RedisSettings, timeout_seconds: float = REDIS_SECONDS) -> Redis:
-    """A client for SharedLimits: it connects when it is used, never retries, and waits when all connections are busy.
-
-    A pool that does not wait would take a burst of requests for an absence of Redis.
-    """
-    pool = BlockingConnectionPool(
-        host=settings.redis_host,
-        port=settings.redis_port,
-        password=settings.redis_password.get_secret_value(),
-        max_connections=CONNECTIONS,
-        timeout=timeout_seconds,
-        socket_timeout=timeout_seconds,
-        socket_connect_timeout=timeout_seconds,
-        retry=Retry(NoBackoff(), 0),
-    )
-    return Redis.from_pool(pool)
-
-
 class SharedLimits:
     """The limits of one vendor; a calls.Limits."""
 
@@ -158,7 +135,7 @@ class SharedLimits:
     ) -> None:
         """`name` of the vendor, equal in all replicas; `breaker` is Redis'. `clock` gives seconds.
 
-        Without quotas only the vendor's pauses hold. The caller owns `redis`, see redis_client.
+        Without quotas only the vendor's pauses hold. The caller owns `redis`, with CONNECTIONS and REDIS_SECONDS.
         """
         self._name = name
         self._key = f"limits:{name}"
@@ -198,10 +175,10 @@ class SharedLimits:
     async def _ask(self, script: AsyncScript, arguments: Sequence[str | int]) -> int | None:
         """The script's answer; None while Redis is away."""
         try:
-            with self._breaker.attempt(_AWAY):
+            with self._breaker.attempt(AWAY):
                 async with asyncio.timeout(self._redis_seconds):
                     answer = int(await script(keys=[self._key], args=arguments))
-        except (RetryLaterError, *_AWAY) as error:
+        except (RetryLaterError, *AWAY) as error:
             self._note(alone=True, reason=type(error).__name__)
             return None
         self._note(alone=False)

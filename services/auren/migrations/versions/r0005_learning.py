@@ -1,7 +1,7 @@
 """What is learnt from readings: days, hours, sleep, workouts, a person's state, modes, patterns; the outbox; chats.
 
-`readings.day` is the person's own calendar day of a reading: that of its end, in the offset that the provider named.
-The stored time is an instant and has forgotten the offset. Earlier rows get their day in UTC.
+`readings.utc_offset_minutes` is the offset from UTC that the provider named. A stored time is an instant and has
+forgotten it, and the person's own calendar day and hour of a reading need it. Earlier rows count in UTC.
 
 `daily_values` and `hourly_values` hold count and sum per source of the readings that are trusted. A sum is a whole
 number of millionths of the metric's unit: whole numbers add up to the same in whatever order readings come, are
@@ -23,9 +23,7 @@ depends_on = None
 
 
 STATEMENTS = (
-    "ALTER TABLE readings ADD COLUMN day date",
-    "UPDATE readings SET day = (coalesce(end_time - INTERVAL '1 microsecond', time) AT TIME ZONE 'UTC')::date",
-    "ALTER TABLE readings ALTER COLUMN day SET NOT NULL",
+    "ALTER TABLE readings ADD COLUMN utc_offset_minutes smallint NOT NULL DEFAULT 0",
     """
     CREATE TABLE ingested_events (
         event_id uuid        PRIMARY KEY,
@@ -48,8 +46,9 @@ STATEMENTS = (
     """,
     """
     INSERT INTO daily_values
-    SELECT user_id, metric, day, source, count(*), sum(round(value * 1000000)) FROM readings
-    WHERE value BETWEEN -1e6 AND 1e6 GROUP BY user_id, metric, day, source
+    SELECT user_id, metric, (coalesce(end_time - INTERVAL '1 microsecond', time) AT TIME ZONE 'UTC')::date, source,
+           count(*), sum(round(value * 1000000))
+    FROM readings WHERE value BETWEEN -1e6 AND 1e6 GROUP BY 1, 2, 3, 4
     """,
     """
     CREATE TABLE hourly_values (
@@ -198,4 +197,4 @@ def downgrade() -> None:
     """Drop them. Readings stay; what was learnt, decided and said is lost, and events may count twice afterwards."""
     for table in TABLES:
         op.execute(f"DROP TABLE {table}")
-    op.execute("ALTER TABLE readings DROP COLUMN day")
+    op.execute("ALTER TABLE readings DROP COLUMN utc_offset_minutes")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
 from types import TracebackType
 from typing import Final, Self
 
@@ -60,6 +61,18 @@ class TopicReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._close()
+
+    async def ids_since(self, since: datetime, header: str) -> set[str]:
+        """What `header` holds in the records whose time is `since` or later."""
+        moment = int(since.timestamp() * 1000)
+        places = {TopicPartition(self._topic, partition): moment for partition in self.bounds}
+        first = await self._consumer.offsets_for_times(places)
+        found: set[str] = set()
+        for place, offset in first.items():
+            if offset is not None:
+                async for record in self.records(place.partition, offset.offset, self.bounds[place.partition][1]):
+                    found.update(value.decode("utf-8", "replace") for name, value in record.headers if name == header)
+        return found
 
     async def records(self, partition: int, first: int, end: int) -> AsyncIterator[Record]:
         """The records of a partition from offset `first` to before `end`, which must not be after its bound."""

@@ -1,0 +1,117 @@
+"""What follows from a person's values: patterns and the mode, at the person's clock. Pure; one judge per process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta
+from typing import Final
+
+from auren import patterns
+from auren.baselines import LONG, SHORT, Baseline
+from auren.biometric.ingest.person import HOURLY, Person
+from auren.events import Event
+from auren.modes import Baseline as Usual
+from auren.modes import Snapshot, Thresholds, Value, derived, signals
+from auren.modes.machine import step
+from auren.modes.switches import ModeSwitch, switch_id
+from auren.patterns import Known
+
+PATTERN_METRICS: Final = frozenset({*HOURLY, "recovery_score"})
+"""Readings of these may begin or end a pattern; so may a night, and a new day."""
+
+FRESH: Final = timedelta(hours=36)
+"""A value that is older is no anomaly of today."""
+
+FALLS: Final = {"hrv_rmssd": "hrv_rmssd_fall", "hrv_sdnn": "hrv_sdnn_fall"}
+
+
+class Judge:
+    """Applies thresholds. `held` are the metrics whose latest value it needs."""
+
+    def __init__(self, thresholds: Thresholds) -> None:
+        """The thresholds in force."""
+        self._thresholds = thresholds
+        measured = {name for name, metric in thresholds.metrics.items() if not metric.signal}
+        self.held = frozenset(measured | set(signals.ANOMALOUS))
+
+    def patterns(self, person: Person, event: Event) -> list[Known]:
+        """Patterns of the person that this event begins, changes or ends; the person has them afterwards."""
+        today = person.today
+        if today == person.patterns_day and not _concerns_patterns(event):
+            return []
+        person.patterns_day = today
+        person.tidy(today)
+        changed = patterns.changes(person.patterns, patterns.find(_history(person, today)), person.clock)
+        for key, known in changed.items():
+            if known.ended_at is None:
+                person.patterns[key] = known
+            else:
+                del person.patterns[key]
+        return list(changed.values())
+
+    def mode(self, person: Person, event: Event) -> ModeSwitch | None:
+        """The decision that the person's mode is another one since this event, if it is."""
+        today = person.today
+        baselines = {m: usual for m in person.held if (usual := person.usual(m, LONG, today)) is not None}
+        values = derived(
+            {metric: Value(held.value, held.time) for metric, held in person.held.items()}
+            | _signals(person, baselines, today)
+        )
+        trusted = {m: Usual(b.mean, b.days) for m, b in baselines.items() if b.trusted}
+        previous = person.mode
+        person.mode, decision = step(
+            previous, Snapshot(values=values, now=person.clock, baselines=trusted), self._thresholds
+        )
+        if decision is None:
+            return None
+        return ModeSwitch(
+            switch_id=switch_id(event.event_id),
+            user_id=person.user_id,
+            at=person.clock,
+            mode=decision.mode,
+            previous=previous.mode,
+            rule=decision.rule,
+            reason=decision.reason,
+            confidence=round(decision.confidence, 3),
+            evidence=decision.evidence,
+            off=decision.off,
+            event_id=event.event_id,
+        )
+
+
+def _concerns_patterns(event: Event) -> bool:
+    return event.kind in {"sleep", "deletion"} or any(r.metric in PATTERN_METRICS for r in event.readings)
+
+
+def _history(person: Person, today: date) -> patterns.History:
+    return patterns.History(
+        clock=person.clock,
+        today=today,
+        starts=_main_nights(person),
+        recent=[(metric, time, kept.value) for (metric, _, time), kept in person.recent.items()],
+        days=person.days,
+        hours=person.hours,
+    )
+
+
+def _main_nights(person: Person) -> dict[date, datetime]:
+    """The longest sleep of each day: naps are none."""
+    longest = sorted(person.nights.values(), key=lambda night: (night.end - night.start, night.start))
+    return {night.day: night.start for night in longest}
+
+
+def _signals(person: Person, baselines: Mapping[str, Baseline], today: date) -> dict[str, Value]:
+    found: dict[str, Value] = {}
+    for metric, signal in FALLS.items():
+        held = person.held.get(metric)
+        if held is not None and (fall := signals.fall(held.value, held.before)) is not None:
+            found[signal] = Value(fall, held.time)
+    if (variation := signals.variation(person.usual("sleep_rem", SHORT, today))) is not None:
+        found["rem_variation"] = Value(variation, person.clock)
+    latest = {m: held.value for m, held in person.held.items() if held.time > person.clock - FRESH}
+    if (count := signals.anomalies(latest, baselines)) is not None:
+        found["anomalies"] = Value(count, person.clock)
+    strongest = signals.pattern_confidence((p.level, p.confidence) for p in person.patterns.values())
+    if strongest is not None:
+        found["pattern_confidence"] = Value(strongest, person.clock)
+    return found
