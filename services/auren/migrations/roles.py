@@ -75,6 +75,12 @@ FUNCTIONS: Mapping[str, tuple[LiteralString, ...]] = {
 }
 """Role → functions of ours that it may call. They run with the rights of the administrator."""
 
+SETTINGS: Mapping[str, Mapping[LiteralString, LiteralString]] = {
+    "biometric_production": {"timescaledb.max_tuples_decompressed_per_dml_transaction": "0"},
+}
+"""Role → settings of its sessions. Corrections, deletions and erasures reach far into what is compressed: no limit to
+the rows that one transaction may unpack for it."""
+
 TEMPORARY = frozenset({"biometric_production"})
 """Roles that may make temporary tables: the ingest copies each batch into one before it merges it."""
 
@@ -94,6 +100,8 @@ def ensure(connection: Connection[DictRow], passwords: Mapping[str, str]) -> Non
             _login(connection, role, passwords[role])
             _rights(connection, role, grants, database, tables)
             _calls(connection, role)
+            for setting, value in SETTINGS.get(role, {}).items():
+                connection.execute(SQL("ALTER ROLE {} SET {} = {}").format(Identifier(role), SQL(setting), SQL(value)))
 
 
 def _login(connection: Connection[DictRow], role: str, password: str) -> None:

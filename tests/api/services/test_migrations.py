@@ -351,6 +351,8 @@ async def test_the_administrator_of_an_external_server_need_not_be_a_superuser(t
         run(keeper.settings())
         run(keeper.settings(suffix="-new"))
         with keeper.as_role("biometric_production", "-new") as connection:
+            unbounded = connection.execute("SHOW timescaledb.max_tuples_decompressed_per_dml_transaction").fetchone()
+            assert unbounded == ("0",)
             assert connection.execute("SELECT drop_old_readings(100)").fetchone() == (0,)
         chain.downgrade(lambda: connect(keeper.settings(), autocommit=False), "base")
         assert tables(keeper) == {"alembic_version"}
