@@ -213,7 +213,7 @@ BAD: Final = (
     Case(
         "a threshold below nothing",
         {"modes": {"thresholds": {"hrv-low/hrv_rmssd/below": "-1"}}},
-        ("spec.modes.thresholds.hrv-low/hrv_rmssd/below: must be a positive number such as 22 or 0.25",),
+        ("spec.modes.thresholds[hrv-low/hrv_rmssd/below]: must be a positive number such as 22 or 0.25",),
     ),
     Case(
         "a cooldown of more than a day",
