@@ -17,3 +17,4 @@ class BiometricSettings(
     """Kafka to consume from, PostgreSQL to store in, Redis to keep hot values in."""
 
     port: Port = 8888
+    neuros_url: str | None = None

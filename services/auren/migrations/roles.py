@@ -32,7 +32,9 @@ ROLES: Grants = {
     "biometric_production": {
         "public.alembic_version": "SELECT",
         "public.revoked_tokens": "SELECT",
-        "public.erased_users": "SELECT",
+        "public.erased_users": "SELECT, INSERT",
+        "public.connections": "SELECT",
+        "public.audit_log": "INSERT",
         "public.readings": "SELECT, INSERT, UPDATE, DELETE",
         "public.deletion_tombstones": "SELECT, INSERT, UPDATE, DELETE",
         "public.ingested_events": "SELECT, INSERT, DELETE",
