@@ -109,7 +109,7 @@ ACCESS: Final = (
     Access(
         user="biometric-production",
         reads=(EVENTS, EVENTS_DLQ, MODE_SWITCHES),  # its own decisions: which of them are there already
-        writes=(EVENTS, EVENTS_DLQ, MODE_SWITCHES),
+        writes=(WEBHOOKS, EVENTS, EVENTS_DLQ, MODE_SWITCHES),
         groups=(BIOMETRIC_GROUP,),
     ),
     Access(

@@ -6,6 +6,7 @@ from typing import Final
 
 from fastapi import FastAPI
 
+from auren.admission import MAX_BYTES_IN_FLIGHT, Admission
 from auren.auth import Revocations, Verifier
 from auren.biometric.api import Stores, router
 from auren.biometric.edition import Edition
@@ -76,6 +77,8 @@ def build(settings: BiometricSettings, health: Health, metrics: Metrics) -> Fast
         Erasure(database, hot, neuros),
         Export(database, neuros),
         live,
+        producer,
+        Admission(MAX_BYTES_IN_FLIGHT),
     )
     retention = Retention(settings, database, metrics)
     parts: list[Part] = [database, revocations, limits, hot, producer, outbox, consumer, retention, live]

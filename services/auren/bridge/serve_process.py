@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from auren.admission import MAX_BYTES_IN_FLIGHT, Admission
 from auren.auth import Revocations, Verifier
-from auren.bridge.admission import MAX_BYTES_IN_FLIGHT, Admission
 from auren.bridge.batches import BatchingProducer
 from auren.bridge.buckets import Buckets
 from auren.bridge.connect.accounts import Accounts

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from fastapi import APIRouter
 from pydantic import SecretStr
 
+from auren.admission import Admission
 from auren.auth import Revocations, Verifier, jwks
-from auren.bridge.admission import Admission
 from auren.bridge.batches import BatchingProducer
 from auren.bridge.buckets import Buckets
 from auren.bridge.credentials import Credentials

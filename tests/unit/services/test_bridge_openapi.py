@@ -15,8 +15,8 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from starlette.types import Message
 
-from auren.bridge import intake
-from auren.bridge.admission import Admission
+from auren import bodies
+from auren.admission import Admission
 from auren.bridge.simulated_people import people
 from auren.bridge.simulated_vendors import SIGNATURES, deliver
 from auren.bridge.webhooks import Webhook
@@ -158,7 +158,7 @@ async def test_a_delivery_is_answered_as_documented_and_in_no_other_way(
     assert await busy() == (429, "too-many")
     unknowing = next(w for w in webhooks() if w.provider == provider)
     assert await ask.send("POST", served=unknowing, content=BODY, headers=ask.headers()) == (503, "not-configured")
-    monkeypatch.setattr(intake, "BODY_TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr(bodies, "BODY_TIMEOUT_SECONDS", 0.01)
     assert await ask.send("POST", content=_never(), headers=ask.headers()) == (408, "timeout")
     assert ask.found | full.found | busy.found == documented(operation)
 

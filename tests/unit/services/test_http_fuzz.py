@@ -13,6 +13,7 @@ import schemathesis
 from fastapi import APIRouter, FastAPI
 from langgraph.checkpoint.memory import InMemorySaver
 
+from auren.admission import Admission
 from auren.biometric import api as biometric
 from auren.biometric.erasure import Erased
 from auren.biometric.report.drawing import Drawing
@@ -73,6 +74,12 @@ class Stores:
         days = [start + timedelta(days=n) for n in range((end - start).days)]
         facts = {"source": "w", "count": 2, "total": 123_000_000}
         return [facts | {"metric": metric, "day": day} for metric in metrics for day in days]
+
+    def require(self) -> None:
+        self._require()
+
+    async def send(self, *_: Any) -> None:
+        self._require()
 
     async def erase(self, *_: Any) -> list[Erased]:
         self._require()
@@ -179,7 +186,9 @@ BRIDGE: Final = schemathesis.openapi.from_asgi(
 )
 BIOMETRIC: Final = schemathesis.openapi.from_asgi(
     "/openapi.json",
-    service(biometric.router(verifier(), biometric.Stores(*cast(Any, [STORES] * 6)), cast(Drawing, STORES))),
+    service(
+        biometric.router(verifier(), biometric.Stores(*cast(Any, (*[STORES] * 7, Admission()))), cast(Drawing, STORES))
+    ),
     config=config(20),
 )
 NEUROS: Final = schemathesis.openapi.from_asgi(

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import SecretStr
 from starlette.types import Message, Scope
 
+from auren import bodies
+from auren.admission import LEAST_CHARGE_BYTES, Admission
 from auren.auth import Revocations, Verifier, jwks
-from auren.bridge import intake as module
-from auren.bridge.admission import LEAST_CHARGE_BYTES, Admission
 from auren.bridge.batches import BatchingProducer
 from auren.bridge.buckets import BURST_SECONDS, Buckets
 from auren.bridge.intake import Intake, IntakeMetrics
@@ -185,7 +185,7 @@ async def test_beyond_the_bytes_in_flight_is_503_until_there_is_room(bench: Benc
 
 
 async def test_a_body_that_does_not_come_is_408(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BODY_TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr(bodies, "BODY_TIMEOUT_SECONDS", 0.01)
     assert (await bench.post(b"{", None))[0] == 408
     assert bench.admission.in_flight == 0
 
@@ -234,10 +234,10 @@ async def test_what_has_come_is_taken_without_waiting_and_what_has_not_is_left_f
     async def receive() -> Message:
         return await came.get()
 
-    assert module.at_once(receive) is None
+    assert bodies.at_once(receive) is None
     came.put_nowait({"type": "http.request", "body": b"all", "more_body": False})
-    assert module.at_once(receive) == {"type": "http.request", "body": b"all", "more_body": False}
-    assert module.at_once(receive) is None
+    assert bodies.at_once(receive) == {"type": "http.request", "body": b"all", "more_body": False}
+    assert bodies.at_once(receive) is None
     assert came.empty()
 
 
@@ -252,7 +252,7 @@ async def test_a_body_in_parts_is_one_body_whenever_they_come(bench: Bench, late
         return {"type": "http.request", "body": part, "more_body": bool(parts)}
 
     with bench.admission.ticket() as ticket:
-        assert await module._read({}, receive, ticket, len(DOCUMENT)) == DOCUMENT
+        assert await bodies.read({}, receive, ticket, len(DOCUMENT)) == DOCUMENT
     assert bench.admission.in_flight == 0
 
 
@@ -263,5 +263,5 @@ async def test_a_body_over_the_limit_is_413_also_without_a_length(bench: Bench, 
     async def receive() -> Message:
         return {"type": "http.request", "body": left.pop(0), "more_body": bool(left)}
 
-    with bench.admission.ticket() as ticket, pytest.raises(module.TooLargeError):
-        await module._read({}, receive, ticket, len(DOCUMENT) - 1)
+    with bench.admission.ticket() as ticket, pytest.raises(bodies.TooLargeError):
+        await bodies.read({}, receive, ticket, len(DOCUMENT) - 1)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from starlette.types import Message
 
 from auren import events
+from auren.bodies import inflated_size
 from auren.bridge.decoders import DecodeError, plain_body
-from auren.bridge.intake import inflated_size
 from auren.bridge.simulated_vendors import SIGNATURES
 from auren.http import ProblemError
 from auren.topics import MAX_BODY_BYTES

@@ -18,10 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from auren.admission import Admission
 from auren.auth import Revocations, Verifier, jwks
 from auren.bridge import __main__ as command_line
 from auren.bridge import simulate
-from auren.bridge.admission import Admission
 from auren.bridge.batches import BatchingProducer
 from auren.bridge.buckets import Buckets
 from auren.bridge.credentials import Credentials

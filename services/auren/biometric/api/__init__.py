@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter
 
-from auren.auth import SCOPE_READ_BIOMETRICS, Verifier
-from auren.biometric.api import baselines, latest, mode, patterns, people, readings, reports, stream
+from auren.admission import Admission
+from auren.auth import SCOPE_PUSH_HEALTHKIT, SCOPE_READ_BIOMETRICS, Verifier
+from auren.biometric.api import baselines, batch, latest, mode, patterns, people, readings, reports, stream
 from auren.biometric.erasure import Erasure
 from auren.biometric.export import Export
 from auren.biometric.learnt import Learnt
@@ -13,6 +14,7 @@ from auren.biometric.live_streams import LiveStreams
 from auren.biometric.ranges import Ranges
 from auren.biometric.report.drawing import Drawing
 from auren.http import authenticated
+from auren.kafka import Producer
 from auren.latest import LatestValues
 
 
@@ -26,6 +28,8 @@ class Stores:
     erasure: Erasure
     export: Export
     live: LiveStreams
+    log: Producer
+    admission: Admission
 
 
 def router(verifier: Verifier, stores: Stores, drawing: Drawing) -> APIRouter:
@@ -40,4 +44,6 @@ def router(verifier: Verifier, stores: Stores, drawing: Drawing) -> APIRouter:
     together.include_router(reports.routes(reader, stores.ranges, stores.learnt, drawing))
     together.include_router(people.routes(reader, verifier, stores.erasure, stores.export))
     together.include_router(stream.routes(reader, stores.live))
+    pusher = authenticated(verifier, SCOPE_PUSH_HEALTHKIT)
+    together.include_router(batch.routes(pusher, stores.log, stores.admission))
     return together
