@@ -80,17 +80,21 @@ class Erasure:
         try:
             await connection.execute(_ERASED, user_id)
             async with connection.transaction():
-                await connection.execute(_PERSON, user_id)
+                placeholders = _count(await connection.execute(_PERSON, user_id))
                 await connection.execute(_WAIT, user_id)
             found = [Erased("readings", await _readings(connection, user_id))]
             await connection.execute(_AGGREGATES, user_id)
-            for table in (*(store.table for store in LEARNT), "people"):
-                status = await connection.execute(f"DELETE FROM {table} WHERE user_id = $1", user_id)
-                found.append(Erased(table, _count(status)))
+            for store in LEARNT:
+                found.append(Erased(store.table, await _all(connection, store.table, user_id)))
+            found.append(Erased("people", await _all(connection, "people", user_id) - placeholders))
             await connection.execute(_AUDIT, SERVICE, person(user_id))
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise UnavailableError("database", type(error).__name__) from error
         return found
+
+
+async def _all(connection: PoolConnectionProxy, table: str, user_id: str) -> int:
+    return _count(await connection.execute(f"DELETE FROM {table} WHERE user_id = $1", user_id))
 
 
 async def _readings(connection: PoolConnectionProxy, user_id: str) -> int:
