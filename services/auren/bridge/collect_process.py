@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from auren.bridge.chores.timetable import chores
 from auren.bridge.collector import Collector
+from auren.bridge.connect.accounts import Accounts
+from auren.bridge.connect.books import Books
 from auren.bridge.connections import Connections
 from auren.bridge.decoders import healthkit, oura, terra, whoop
 from auren.bridge.decoders.fetched import read_whose
@@ -14,6 +16,7 @@ from auren.bridge.outbox import Outbox
 from auren.bridge.parking import Parking
 from auren.bridge.records import LOGS
 from auren.bridge.settings import CollectorSettings
+from auren.bridge.tokens import TokenBox
 from auren.bridge.vendors.breaker import Breakers
 from auren.bridge.vendors.clients import Vendors
 from auren.bridge.vendors.download import Downloads
@@ -57,7 +60,8 @@ async def collect_events() -> None:
     outbox, parking = Outbox(producer, metrics), Parking(database)
     errands = Errands(desk, outbox, parking, Fetching(fetchables(vendors), metrics), downloads.download, metrics)
     collector = Collector(desk, outbox, parking, errands.wake)
-    jobs = chores(settings, vendors, database, outbox, metrics)
+    accounts = Accounts(settings, Books(database, TokenBox(settings.oauth_keyring.get_secret_value())), breakers)
+    jobs = chores(settings, vendors, accounts, database, outbox, metrics)
     consumer = Consumer(
         settings, client_id="biometric-bridge-collect", group=BRIDGE_GROUP, topics=LOGS, handle=collector.handle
     )
@@ -71,6 +75,6 @@ async def collect_events() -> None:
     health.add("chores", jobs.check)
     health.add("redis", vendors.check)
     health.add("breakers", breakers.check)
-    parts = (database, producer, vendors, downloads, errands, jobs, consumer)
+    parts = (database, producer, vendors, accounts, downloads, errands, jobs, consumer)
     app = create_app("collector", settings, health, metrics, parts=parts)
     await serve(app, settings.model_copy(update={"port": settings.health_port}), health, metrics)

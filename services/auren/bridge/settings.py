@@ -43,6 +43,12 @@ class ProviderSettings(Settings):
     oura_token_url: str = oura.TOKEN_URL
     whoop_api_url: str = whoop.BASE_URL
     whoop_token_url: str = whoop.TOKEN_URL
+    oura_authorize_url: Address = oura.AUTHORIZE_URL
+    oura_revoke_url: Address = oura.REVOKE_URL
+    whoop_authorize_url: Address = whoop.AUTHORIZE_URL
+    terra_api_url: Address = "https://api.tryterra.co"
+    terra_widget_url: Address = "https://access.tryterra.co/api/widget/session"
+    """Where a session of Terra's widget is begun."""
 
     @field_validator("oauth_keyring")
     @classmethod
@@ -68,12 +74,6 @@ class BridgeSettings(ProviderSettings, KafkaSettings, DatabaseSettings, RedisSet
     """From one address for one provider. Vendors deliver for all their users from a few addresses."""
     pushes_per_second: Rate = 20.0
     """From one user's phone, which sends a backlog in many pushes."""
-    oura_authorize_url: Address = oura.AUTHORIZE_URL
-    oura_revoke_url: Address = oura.REVOKE_URL
-    whoop_authorize_url: Address = whoop.AUTHORIZE_URL
-    terra_api_url: Address = "https://api.tryterra.co"
-    terra_widget_url: Address = "https://access.tryterra.co/api/widget/session"
-    """Where a session of Terra's widget is begun."""
 
 
 class CollectorSettings(ProviderSettings, KafkaSettings, DatabaseSettings, RedisSettings, ServiceSettings):

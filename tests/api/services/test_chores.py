@@ -15,10 +15,13 @@ import httpx
 import pytest
 
 from auren import events
+from auren.bridge.chores.erased import ErasedPeople
 from auren.bridge.chores.housekeeping import ExpiredStates, Reencryption
 from auren.bridge.chores.ledger import Ledger
 from auren.bridge.chores.progress import Due, Progress
 from auren.bridge.chores.subscriptions import WANTED, Remembered
+from auren.bridge.connect.accounts import Disconnected
+from auren.bridge.connect.books import Books
 from auren.bridge.connections import Connections
 from auren.bridge.tokens import TokenBox, Tokens, TokenStore
 from auren.database import Database
@@ -230,6 +233,33 @@ async def test_tokens_of_a_former_key_are_encrypted_anew(replicas: tuple[Databas
     tokens = await TokenStore(database, TokenBox("k2:" + "bb" * 32)).load("whoop", "anna")
     assert tokens is not None
     assert tokens.access == "access"
+
+
+async def test_who_was_erased_is_disconnected_and_forgotten_and_nobody_else(
+    empty: Platform, replicas: tuple[Database, Database]
+) -> None:
+    database, gone, other = replicas[0], new_user(), new_user()
+    for user in (gone, other):
+        await connected(database, "whoop", user)
+    await query(empty, "INSERT INTO erased_users (user_id) VALUES ($1)", gone)
+    books = Books(database, TokenBox("k1:" + "aa" * 32))
+    ended: list[tuple[str, str]] = []
+
+    async def end(provider: str, user_id: str) -> Disconnected:
+        ended.append((provider, user_id))
+        done = await books.end(provider, user_id, datetime.now(UTC))
+        return Disconnected(len(done.provider_user_ids), False, ("the vendor is away",))
+
+    chore = ErasedPeople(database, ("oura", "whoop"), end, TokenStore(database, TokenBox("k1:" + "aa" * 32)).erase)
+    for _ in range(2):
+        await chore.run()
+    assert ended == [("oura", gone), ("whoop", gone)]
+    assert [r["user_id"] for r in await query(empty, "SELECT user_id FROM oauth_tokens")] == [other]
+    of_whom = "SELECT user_id FROM connections ORDER BY user_id"
+    assert {r["user_id"] for r in await query(empty, of_whom)} == {gone, other}  # what still comes is known as theirs
+    await query(empty, "UPDATE erased_users SET erased_at = now() - interval '26 hours' WHERE user_id = $1", gone)
+    await chore.run()
+    assert [r["user_id"] for r in await query(empty, of_whom)] == [other]
 
 
 # --- processes

@@ -6,13 +6,15 @@ from datetime import timedelta
 from typing import Final
 
 from auren.bridge.chores import Chore
+from auren.bridge.chores.erased import ErasedPeople
 from auren.bridge.chores.housekeeping import ExpiredStates, Reencryption
 from auren.bridge.chores.ledger import Ledger
 from auren.bridge.chores.progress import Progress
 from auren.bridge.chores.reconcile import Listed, Reach, Reconciliation
 from auren.bridge.chores.runner import Chores
 from auren.bridge.chores.subscriptions import OuraSubscriptions, Remembered
-from auren.bridge.decoders import oura, whoop
+from auren.bridge.connect.accounts import Accounts
+from auren.bridge.decoders import oura, terra, whoop
 from auren.bridge.outbox import Outbox
 from auren.bridge.settings import CollectorSettings
 from auren.bridge.vendors.clients import Vendors
@@ -24,6 +26,7 @@ REENCRYPTION_SECONDS: Final = 24 * 3600.0
 """It also runs at every start, and a change of the keyring is one."""
 
 EXPIRED_STATES_SECONDS: Final = 3600.0
+ERASED_PEOPLE_SECONDS: Final = 120.0
 
 OURA_REQUESTS: Final = 300
 """Of one round. Oura names no quota, and its 429 ends a round as well."""
@@ -34,7 +37,12 @@ webhooks name, and for people who connect."""
 
 
 def chores(
-    settings: CollectorSettings, vendors: Vendors, database: Database, outbox: Outbox, metrics: Metrics
+    settings: CollectorSettings,
+    vendors: Vendors,
+    accounts: Accounts,
+    database: Database,
+    outbox: Outbox,
+    metrics: Metrics,
 ) -> Chores:
     """All of them, for one process."""
     subscriptions = OuraSubscriptions(
@@ -48,11 +56,13 @@ def chores(
     reconciliation = Reconciliation(
         sources(settings, vendors), Progress(database), outbox, reach, settings.reconcile_round_seconds, metrics
     )
+    erased = ErasedPeople(database, (oura.PROVIDER, whoop.PROVIDER, terra.PROVIDER), accounts.end, vendors.tokens.erase)
     return Chores(
         (
             Chore("token-reencryption", REENCRYPTION_SECONDS, Reencryption(vendors.tokens, metrics).run, at_start=True),
             Chore("oura-subscriptions", settings.oura_subscriptions_seconds, subscriptions.run),
             Chore("expired-oauth-states", EXPIRED_STATES_SECONDS, ExpiredStates(database).run),
+            Chore("erased-people", ERASED_PEOPLE_SECONDS, erased.run),
             Chore("reconciliation", settings.reconcile_round_seconds, reconciliation.run),
         ),
         Ledger(database),

@@ -16,7 +16,7 @@ from auren.bridge.connect.logins import OAuth, logins, new_verifier
 from auren.bridge.connect.widget import PROVIDER as TERRA
 from auren.bridge.connect.widget import Widget
 from auren.bridge.connections import InvalidIdError, TakenError
-from auren.bridge.settings import BridgeSettings
+from auren.bridge.settings import ProviderSettings
 from auren.bridge.tokens import Tokens
 from auren.bridge.vendors import NotAllowedError, RetryLaterError, UpstreamFailedError, VendorError
 from auren.bridge.vendors.breaker import Breakers
@@ -97,7 +97,7 @@ class Accounts:
 
     def __init__(
         self,
-        settings: BridgeSettings,
+        settings: ProviderSettings,
         books: Ledger,
         breakers: Breakers,
         transport: httpx.AsyncBaseTransport | None = None,

@@ -15,7 +15,7 @@ import httpx
 import msgspec
 
 from auren.bridge.credentials import CLIENT_ID, CLIENT_SECRET, Credentials
-from auren.bridge.settings import BridgeSettings
+from auren.bridge.settings import ProviderSettings
 from auren.bridge.tokens import Tokens
 from auren.bridge.vendors import NotAllowedError, RetryLaterError, UnusableError, VendorError
 from auren.bridge.vendors.breaker import Breaker, Breakers
@@ -72,7 +72,7 @@ class Login:
     revokes: Literal["token", "account"]
 
 
-def logins(settings: BridgeSettings) -> tuple[Login, ...]:
+def logins(settings: ProviderSettings) -> tuple[Login, ...]:
     """Oura's as in cloud.ouraring.com/docs/authentication; WHOOP's as in developer.whoop.com/docs/developing/oauth."""
     oura_api, whoop_api = settings.oura_api_url.rstrip("/"), settings.whoop_api_url.rstrip("/")
     return (

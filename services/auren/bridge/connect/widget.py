@@ -15,7 +15,7 @@ import msgspec
 
 from auren.bridge.connect.logins import absent, ask
 from auren.bridge.credentials import API_KEY, DEV_ID, Credentials
-from auren.bridge.settings import BridgeSettings
+from auren.bridge.settings import ProviderSettings
 from auren.bridge.vendors import UnusableError, VendorError
 from auren.bridge.vendors.breaker import Breakers
 from auren.telemetry import logger
@@ -33,7 +33,7 @@ class Widget:
     """Terra, for all people."""
 
     def __init__(
-        self, settings: BridgeSettings, credentials: Credentials, client: httpx.AsyncClient, breakers: Breakers
+        self, settings: ProviderSettings, credentials: Credentials, client: httpx.AsyncClient, breakers: Breakers
     ) -> None:
         """`client` as exchange.http_client makes it."""
         self._session_url = settings.terra_widget_url
