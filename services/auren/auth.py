@@ -48,6 +48,8 @@ SCOPE_READ_BIOMETRICS: Final = "read:biometrics"
 SCOPE_CHAT_NEUROS: Final = "chat:neuros"
 SCOPE_CONNECT_PROVIDERS: Final = "connect:providers"
 SCOPE_ALL_USERS: Final = "users:all"
+SCOPE_ERASE: Final = "erase"
+"""To erase somebody else than oneself."""
 """May name another user in a path: for operators of the platform."""
 
 _USER_ID = re.compile(USER_ID_PATTERN)

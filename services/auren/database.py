@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import asyncpg
 
@@ -40,6 +41,17 @@ UNPREPARED: Final = (asyncpg.UndefinedTableError, asyncpg.InsufficientPrivilegeE
 
 REVOKED: Final = "SELECT jti FROM revoked_tokens WHERE expires_at IS NULL OR expires_at > now() - interval '1 minute'"
 """An expired token still passes for the leeway of clocks (30 s), so its revocation holds longer than that."""
+
+
+def tls(settings: DatabaseSettings) -> ssl.SSLContext | Literal[False]:
+    """The encryption of connections, for asyncpg. Raises OSError for an authority's file that holds no certificate."""
+    if settings.database_tls == "disable":
+        return False
+    context = ssl.create_default_context(cafile=settings.database_ca_file)
+    if settings.database_tls == "require":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 class Database:
@@ -116,6 +128,7 @@ class Database:
             password=settings.database_password.get_secret_value(),
             min_size=1,
             max_size=settings.database_pool_size,
+            ssl=tls(settings),
             timeout=CONNECT_TIMEOUT_SECONDS,
             command_timeout=COMMAND_TIMEOUT_SECONDS,
             # Compiling a plan over a month's chunks takes half a second, running it a few milliseconds.

@@ -19,17 +19,22 @@ import asyncpg
 import msgspec
 from redis.asyncio import Redis
 
+from auren import live
 from auren.database import Database
 from auren.events import METRICS
 from auren.health import UnhealthyError
 from auren.link import UnavailableError, describe
 from auren.modes import LARGEST_SKEW
+from auren.plausibility import UNTRUSTED
 from auren.redis_client import AWAY, redis_client
 from auren.settings import RedisSettings
 from auren.telemetry import logger
 
 LOOKBACK: Final = timedelta(days=30)
 """A value that is older is history. Each day is a chunk to look into, some 20 microseconds per metric."""
+
+ERASED_SECONDS: Final = 60
+"""Longer than a reader takes from the tables to Redis."""
 
 KEPT_SECONDS: Final = 72 * 3600
 """A person of whom nothing comes and whom nobody asks for leaves Redis after this time."""
@@ -91,7 +96,17 @@ local function store(first)
   end
 end
 """
-_PUT: Final = _STORE_NEWER + "store(2) redis.call('EXPIRE', KEYS[1], ARGV[1])"
+_PUT: Final = (
+    live.TELL
+    + _STORE_NEWER
+    + """
+store(2)
+redis.call('EXPIRE', KEYS[1], ARGV[1])
+local told = {}
+for i = 5, #ARGV, 4 do told[#told + 1] = ARGV[i] end
+tell(KEYS[2], KEYS[3], 'values', '[' .. table.concat(told, ',') .. ']')
+"""
+)
 _COMPLETE: Final = (
     _STORE_NEWER
     + """
@@ -112,6 +127,7 @@ _NEWEST = """
 SELECT newest.* FROM unnest($2::text[]) AS wanted(metric) CROSS JOIN LATERAL (
     SELECT metric, value, time, version, source, provider, end_time, flags
     FROM readings WHERE user_id = $1 AND metric = wanted.metric AND time > $3 AND time <= $4
+    AND (flags IS NULL OR NOT flags && $5)
     ORDER BY time DESC LIMIT 1
 ) AS newest
 """
@@ -128,6 +144,7 @@ class HotValues:
         self._put = self._redis.register_script(_PUT)
         self._complete = self._redis.register_script(_COMPLETE)
         self._forget = self._redis.register_script(_FORGET)
+        self._announce = self._redis.register_script(live.ANNOUNCE)
 
     async def start(self) -> None:
         """Nothing to do: connections are made when they are needed."""
@@ -148,7 +165,16 @@ class HotValues:
         pipeline = self._redis.pipeline(transaction=False)
         for user_id, readings in values.items():
             arguments = [KEPT_SECONDS, *_fields(readings)]
-            await self._put(keys=[_key(user_id)], args=arguments, client=pipeline)
+            keys = [_key(user_id), live.stream(user_id), live.watched(user_id)]
+            await self._put(keys=keys, args=arguments, client=pipeline)
+        await self._call(pipeline.execute())
+
+    async def announce(self, entries: Iterable[tuple[str, live.Kind, bytes]]) -> None:
+        """Tell those who watch: (user, kind, JSON). Raises UnavailableError."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for user_id, kind, data in entries:
+            keys = [live.stream(user_id), live.watched(user_id)]
+            await self._announce(keys=keys, args=[kind, data], client=pipeline)
         await self._call(pipeline.execute())
 
     async def forget(self, user_ids: Iterable[str]) -> None:
@@ -157,6 +183,15 @@ class HotValues:
         for user_id in user_ids:
             await self._forget(keys=[_key(user_id)], args=[KEPT_SECONDS, uuid.uuid4().hex], client=pipeline)
         await self._call(pipeline.execute())
+
+    async def erase(self, user_id: str) -> int:
+        """Remove all of a person; how many keys there were. Raises UnavailableError.
+
+        For a minute a mark stays, so that a reader who has read the tables before they were emptied writes nothing.
+        """
+        removed = await self._call(self._redis.delete(_key(user_id), live.stream(user_id), live.watched(user_id)))
+        await self._call(self._forget(keys=[_key(user_id)], args=[ERASED_SECONDS, uuid.uuid4().hex]))
+        return int(removed)
 
     async def read(self, user_id: str, now: datetime) -> tuple[dict[str, LatestValue] | None, str]:
         """(values by metric, or None when the hash is not complete; the epoch). Raises UnavailableError."""
@@ -201,7 +236,7 @@ class LatestValues:
         self._database = database
 
     async def of(self, user_id: str, now: datetime | None = None) -> Latest:
-        """The person's latest values of the last 30 days; those of the future (beyond clocks' skew) do not count.
+        """The person's latest values of the last 30 days; what is not trusted (plausibility.py) does not count.
 
         Raises UnavailableError when the values would have to come from PostgreSQL and it is away.
         """
@@ -221,7 +256,9 @@ class LatestValues:
 
     async def _newest(self, user_id: str, now: datetime) -> list[LatestValue]:
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_NEWEST, user_id, list(METRICS), now - LOOKBACK, now + LARGEST_SKEW)
+            rows = await connection.fetch(
+                _NEWEST, user_id, list(METRICS), now - LOOKBACK, now + LARGEST_SKEW, list(UNTRUSTED)
+            )
         return [_latest(row) for row in rows]
 
     async def _remember(self, user_id: str, found: list[LatestValue], epoch: str, now: datetime) -> str | None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -156,7 +156,7 @@ class KafkaSettings(Settings):
 
 
 class DatabaseSettings(Settings):
-    """How to reach PostgreSQL."""
+    """How to reach PostgreSQL. `verify-full`: its certificate names the host, signed by one of the authority's file."""
 
     database_host: str
     database_port: Port = 5432
@@ -164,6 +164,19 @@ class DatabaseSettings(Settings):
     database_user: str
     database_password: SecretStr
     database_pool_size: Annotated[int, Field(ge=1, le=100)] = 4
+    database_tls: Literal["disable", "require", "verify-full"] = "disable"
+    database_ca_file: FilePath | None = None
+
+    @model_validator(mode="after")
+    def _authority(self) -> Self:
+        if self.database_tls == "verify-full" and self.database_ca_file is None:
+            raise ValueError("AUREN_DATABASE_CA_FILE is needed with AUREN_DATABASE_TLS=verify-full")
+        return self
+
+    @property
+    def database_authority(self) -> str | None:
+        """The authority's file as libpq takes it (`sslrootcert`)."""
+        return str(self.database_ca_file) if self.database_ca_file else None
 
 
 class RetentionSettings(Settings):
@@ -185,6 +198,20 @@ class RedisSettings(Settings):
     redis_host: str
     redis_port: Port = 6379
     redis_password: SecretStr
+
+
+class ModeSettings(Settings):
+    """Thresholds that a stack sets otherwise than thresholds.toml: JSON of `modes.Overrides`."""
+
+    modes: str = ""
+
+    @field_validator("modes")
+    @classmethod
+    def _overrides(cls, value: str) -> str:
+        from auren.modes import overridden  # pydantic reports what it raises
+
+        overridden(value)
+        return value
 
 
 class ChromaSettings(Settings):

@@ -233,8 +233,13 @@ def _chroot_data(servers: Servers, name: str, user: str) -> tuple[Path, Path]:
     return root, Path("/") / folder.relative_to(root)
 
 
-def start_postgres(servers: Servers, *, durable: bool = False) -> Postgres:
-    """Start PostgreSQL 17 with TimescaleDB. Without ``durable`` it does not wait for the disk (fsync off)."""
+def start_postgres(
+    servers: Servers, *, durable: bool = False, certificate: tuple[Path, Path] | None = None
+) -> Postgres:
+    """Start PostgreSQL 17 with TimescaleDB. Without ``durable`` it does not wait for the disk (fsync off).
+
+    With a ``certificate`` (its file and its key's) it refuses connections that are not encrypted.
+    """
     port, password = free_port(), secrets.token_urlsafe(24)
     root, data = _chroot_data(servers, "postgres", "postgres")
     programs = Path("/usr/lib/postgresql/17/bin")
@@ -259,14 +264,27 @@ def start_postgres(servers: Servers, *, durable: bool = False) -> Postgres:
         "fsync": "on" if durable else "off",
         "synchronous_commit": "on" if durable else "off",
         "full_page_writes": "on" if durable else "off",
+        **(_only_encrypted(inside, certificate) if certificate else {}),
     }
     options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
     command: list[str | Path] = [programs / "postgres", "-D", data / "pgdata", *options]
     server = servers.add(Server("PostgreSQL", command, log, lambda: True, user="postgres", root=root))
     server.stop_signal = signal.SIGINT
-    server.ready = lambda: _postgres_accepts(port)
+    ready = "database system is ready to accept connections"
+    server.ready = lambda: server.said(ready) if certificate else _postgres_accepts(port)
     server.start()
     return Postgres(server, HOST, port, "postgres", password, DATABASE)
+
+
+def _only_encrypted(folder: Path, certificate: tuple[Path, Path]) -> dict[str, str]:
+    """Settings of a server in this folder, as seen from outside its root, that speaks TLS alone."""
+    for name, source in zip(("tls.crt", "tls.key"), certificate, strict=True):
+        file = folder / "pgdata" / name
+        file.touch(mode=0o600)
+        file.write_bytes(source.read_bytes())
+        os.chown(file, folder.stat().st_uid, folder.stat().st_gid)
+    (folder / "pgdata" / "pg_hba.conf").write_text("hostssl all all all scram-sha-256\n")
+    return {"ssl": "on", "ssl_cert_file": "tls.crt", "ssl_key_file": "tls.key"}
 
 
 def _postgres_accepts(port: int) -> bool:

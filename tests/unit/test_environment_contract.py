@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from auren.migrations.job import MigrationSettings
 from auren.neuros.settings import NeurosSettings
 from auren.settings import Settings, load, names
 from auren_operator.api.names import ENV_LOG_LEVEL, FREE_BRIDGE_ENVIRONMENT, FREE_ENVIRONMENT, SECRETS_DIR
+from auren_operator.api.spec import Stack
 from auren_operator.manifests.secrets import generate
 from tests.unit.operator.built import a_stack, containers, environment, everything, secrets_of
 from tests.unit.operator.provider_cases import EVERY_PROVIDER
+from tests.unit.operator.spec_cases import EXTERNAL
 
 SETTINGS: dict[str, type[Settings]] = {
     "neuros": NeurosSettings,
@@ -28,26 +31,38 @@ SETTINGS: dict[str, type[Settings]] = {
 }
 """Container → what the program in it reads."""
 
+ENCRYPTION = {"AUREN_DATABASE_TLS", "AUREN_DATABASE_CA_FILE"}
 NOT_SAID = {
-    "serve": {*FREE_BRIDGE_ENVIRONMENT},
-    "collect": {"AUREN_PORT", *FREE_BRIDGE_ENVIRONMENT},
-    "migrations": {"AUREN_DATABASE_POOL_SIZE", "AUREN_MIGRATIONS_WAIT_SECONDS"},
+    "neuros": ENCRYPTION,
+    "biometric": ENCRYPTION,
+    "serve": {*FREE_BRIDGE_ENVIRONMENT, *ENCRYPTION},
+    "collect": {"AUREN_PORT", *FREE_BRIDGE_ENVIRONMENT, *ENCRYPTION},
+    "migrations": {"AUREN_DATABASE_POOL_SIZE", "AUREN_MIGRATIONS_WAIT_SECONDS", *ENCRYPTION},
     "topics": {"AUREN_KAFKA_WAIT_SECONDS"},
 }
 """What a program could read and is not told: people may set some of the bridge's, the collector has no API, a Job needs
-one connection and has patience."""
+one connection and has patience, connections to the stack's own database are not encrypted."""
 
 STACK = a_stack({"size": "large", "timescaledb": {"maxConnections": 100}, "bridge": EVERY_PROVIDER})
-RENDERED = {
-    container["name"]: (workload, container)
-    for workload, container in containers(everything(STACK))
-    if workload["kind"] != "StatefulSet"
-}
+Rendered = Mapping[str, tuple[dict[str, Any], dict[str, Any]]]
 
 
-def files(name: str) -> dict[str, tuple[str, str]]:
+def rendered(stack: Stack) -> Rendered:
+    """Our programs: container → the workload and itself."""
+    return {
+        container["name"]: (workload, container)
+        for workload, container in containers(everything(stack))
+        if workload["kind"] != "StatefulSet"
+    }
+
+
+RENDERED = rendered(STACK)
+WITH_EXTERNAL = rendered(a_stack(EXTERNAL))
+
+
+def files(name: str, of: Rendered = RENDERED) -> dict[str, tuple[str, str]]:
     """File → (Secret, key) that the pod of a container mounts."""
-    workload, container = RENDERED[name]
+    workload, container = of[name]
     assert {"name": "secrets", "mountPath": SECRETS_DIR, "readOnly": True} in container["volumeMounts"]
     return {
         item["path"]: (source["secret"]["name"], item["key"])
@@ -93,6 +108,26 @@ def test_a_program_starts_with_what_it_is_given(name: str, tmp_path: Path, monke
     for field in ("port", "metrics_port", "health_port"):
         if field in type(settings).model_fields and (name, field) != ("collect", "port"):
             assert getattr(settings, field) in {port["containerPort"] for port in RENDERED[name][1]["ports"]}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_program_starts_with_an_external_database(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = environment(WITH_EXTERNAL[name][1])
+    assert variables.keys() - names(SETTINGS[name]).variables == set()
+    secrets = {secret.name: generate(secret) for secret in secrets_of(a_stack(EXTERNAL))}
+    secrets |= {"db-admin": {"username": "admin", "password": "p"}, "db-ca": {"ca.crt": "certificates"}}
+    for path, (secret, key) in files(name, WITH_EXTERNAL).items():
+        (tmp_path / path).write_text(secrets[secret][key])
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value.replace(SECRETS_DIR, str(tmp_path)))
+    monkeypatch.setenv("AUREN_SECRETS_DIR", str(tmp_path))
+    settings: Any = load(SETTINGS[name])
+    if name != "topics":
+        assert settings.database_host == "db.example.com"
+        assert settings.database_tls == "verify-full"
+        assert settings.database_ca_file.read_text() == "certificates"
+    if name == "migrations":
+        assert settings.database_user == "admin"
 
 
 def test_what_people_may_set_is_known_to_every_service() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from auren_operator.api import defaults, names, providers
 from auren_operator.api.defaults import SizeDefaults, StoreSize
 from auren_operator.api.external import external_database
+from auren_operator.api.modes import overrides
 from auren_operator.api.quantity import to_bytes
 from auren_operator.api.release import Release
 from auren_operator.api.rules import name_violations, violations
@@ -67,6 +68,7 @@ def _stack(metadata: Mapping[str, Any], spec: Mapping[str, Any], release: Releas
         pull_secrets=tuple(secret["name"] for secret in images.get("pullSecrets", ())),
         auth_issuer=auth.get("issuer", defaults.AUTH_ISSUER),
         auth_audience=auth.get("audience", defaults.AUTH_AUDIENCE),
+        modes=overrides(spec.get("modes") or {}),
         kafka=_kafka(spec.get("kafka", {}), sized),
         timescaledb=_timescaledb(spec.get("timescaledb", {}), sized),
         redis=_store(spec.get("redis", {}), sized.redis),

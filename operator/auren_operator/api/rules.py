@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from auren_operator.api import defaults, reserved
 from auren_operator.api.external import EXTERNAL
+from auren_operator.api.modes import MODES
 from auren_operator.api.names import IMAGE_ENV, RESERVED_ENVIRONMENT
 from auren_operator.api.placement import AFFINITY, TOLERATION
 from auren_operator.api.pools import least_connections
@@ -291,6 +292,7 @@ SPEC: Final = Fields(
         "data": Fields({"deletionPolicy": Text(one_of=("Retain", "Delete"))}),
         "images": _IMAGES,
         "auth": Fields({"issuer": Text(512, shortest=1), "audience": Text(512, shortest=1)}),
+        "modes": MODES,
         "neuros": _SERVICE,
         "biometric": _SERVICE,
         "bridge": _BRIDGE,

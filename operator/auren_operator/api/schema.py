@@ -174,7 +174,7 @@ class Entries:
         """One sentence for each broken rule of the map, then those of its values."""
         yield from _broken(self.rules, path, value)
         for key, item in value.items():
-            yield from self.value.judge(f"{path}.{key}", item, None)
+            yield from self.value.judge(f"{path}[{key}]", item, None)  # as the API server words it
 
 
 @dataclass(frozen=True, slots=True)

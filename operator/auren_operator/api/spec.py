@@ -138,8 +138,8 @@ class TimescaleSpec(StoreSpec):
 class Stack:
     """One AurenStack with everything resolved.
 
-    ``images`` holds a reference for every key of `names.IMAGE_ENV`. ``generation`` and ``version`` say which spec
-    and which release this is.
+    ``images`` holds a reference for every key of `names.IMAGE_ENV`; ``modes`` is what AUREN_MODES is to be.
+    ``generation`` and ``version`` say which spec and which release this is.
     """
 
     name: str
@@ -157,6 +157,7 @@ class Stack:
     pull_secrets: tuple[str, ...]
     auth_issuer: str
     auth_audience: str
+    modes: str
     kafka: KafkaSpec
     timescaledb: TimescaleSpec
     redis: StoreSpec

@@ -33,6 +33,7 @@ def build(stack: Stack, facts: Facts) -> Built:
     """The service with what it needs to reach the log, the database and Redis."""
     wiring = (
         whole.member(stack)
+        | whole.modes(stack)
         | kafka.client(stack, COMPONENT)
         | timescaledb.client(stack, COMPONENT)
         | timescaledb.retention(stack)

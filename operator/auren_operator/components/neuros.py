@@ -33,6 +33,7 @@ def build(stack: Stack, facts: Facts) -> Built:
     """The service with all four stores behind it."""
     wiring = (
         whole.member(stack)
+        | whole.modes(stack)
         | kafka.client(stack, COMPONENT)
         | timescaledb.client(stack, COMPONENT)
         | redis.client(stack)

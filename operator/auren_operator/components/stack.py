@@ -42,3 +42,8 @@ def member(stack: Stack) -> Wiring:
     }
     auth = auth_secret(stack)
     return Wiring(env, {"auren_auth_jwks": (auth, PUBLIC_KEYS), "auren_log_key": (auth, LOG_KEY)})
+
+
+def modes(stack: Stack) -> Wiring:
+    """Thresholds of the modes that are set otherwise, for those who decide by them."""
+    return Wiring({names.ENV_MODES: stack.modes})

@@ -9,9 +9,13 @@ from fastapi import FastAPI
 from auren.auth import Revocations, Verifier
 from auren.biometric.api import Stores, router
 from auren.biometric.edition import Edition
+from auren.biometric.erasure import Erasure
+from auren.biometric.export import Export
 from auren.biometric.ingest.judge import Judge
 from auren.biometric.ingest.worker import Ingest
 from auren.biometric.learnt import Learnt
+from auren.biometric.live_streams import LiveStreams
+from auren.biometric.neuros import Neuros
 from auren.biometric.outbox import Outbox
 from auren.biometric.ranges import Ranges
 from auren.biometric.report.drawing import Drawing
@@ -19,11 +23,11 @@ from auren.biometric.retention import Retention
 from auren.biometric.settings import BiometricSettings
 from auren.database import Database
 from auren.health import Health
-from auren.http import create_app
+from auren.http import Part, create_app
 from auren.kafka import Consumer, Producer
 from auren.latest import HotValues, LatestValues
 from auren.migrations import REVISION
-from auren.modes import DEFAULTS
+from auren.modes import overridden
 from auren.rate_limits import RateLimits
 from auren.telemetry import Metrics
 from auren.topics import BIOMETRIC_GROUP, EVENTS
@@ -43,7 +47,7 @@ def build(settings: BiometricSettings, health: Health, metrics: Metrics) -> Fast
     edition = Edition(database)
     producer = Producer(settings, SERVICE)
     outbox = Outbox(settings, database, producer, metrics)
-    ingest = Ingest(database, hot, producer, outbox, Judge(DEFAULTS), metrics)
+    ingest = Ingest(database, hot, producer, outbox, Judge(overridden(settings.modes)), metrics)
     consumer = Consumer(
         settings,
         client_id=SERVICE,
@@ -62,10 +66,21 @@ def build(settings: BiometricSettings, health: Health, metrics: Metrics) -> Fast
     health.add("auth", verifier.check)
     health.add("revoked-tokens", revocations.check)
     health.fact("timescaledb edition", edition.name)
-    retention = Retention(settings, database, metrics)
-    parts = (database, revocations, limits, hot, producer, outbox, consumer, retention)
-    app = create_app(SERVICE, settings, health, metrics, parts)
-    app.include_router(
-        router(verifier, Stores(Ranges(database), LatestValues(hot, database), Learnt(database)), Drawing())
+    neuros = Neuros(settings.neuros_url) if settings.neuros_url else None
+    latest, learnt = LatestValues(hot, database), Learnt(database)
+    live = LiveStreams(settings, latest, learnt, lambda: health.serving)
+    stores = Stores(
+        Ranges(database),
+        latest,
+        learnt,
+        Erasure(database, hot, neuros),
+        Export(database, neuros),
+        live,
     )
+    retention = Retention(settings, database, metrics)
+    parts: list[Part] = [database, revocations, limits, hot, producer, outbox, consumer, retention, live]
+    if neuros is not None:
+        parts.append(neuros)
+    app = create_app(SERVICE, settings, health, metrics, parts)
+    app.include_router(router(verifier, stores, Drawing()))
     return app

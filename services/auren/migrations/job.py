@@ -62,6 +62,8 @@ def connect(settings: DatabaseSettings, *, autocommit: bool) -> psycopg.Connecti
         user=settings.database_user,
         password=settings.database_password.get_secret_value(),
         application_name="auren-migrations",
+        sslmode=settings.database_tls,
+        sslrootcert=settings.database_authority,
         connect_timeout=5,
         autocommit=autocommit,
         prepare_threshold=None,
@@ -117,7 +119,11 @@ def _locked(connection: psycopg.Connection[DictRow]) -> bool:
 
 
 def _tell_server(connection: psycopg.Connection[DictRow]) -> None:
-    """Log which server this is. The setting exists once the extension's library is loaded; without it we say so."""
+    """Make the extension where it is missing, and log which server this is.
+
+    The setting exists once the extension's library is loaded, which a database that has the extension does.
+    """
+    connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
     row = connection.execute(
         "SELECT current_setting('server_version') AS postgres, current_setting('timescaledb.license', true) AS license,"
         " (SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb') AS timescaledb"

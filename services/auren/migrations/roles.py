@@ -32,7 +32,9 @@ ROLES: Grants = {
     "biometric_production": {
         "public.alembic_version": "SELECT",
         "public.revoked_tokens": "SELECT",
-        "public.erased_users": "SELECT",
+        "public.erased_users": "SELECT, INSERT",
+        "public.connections": "SELECT",
+        "public.audit_log": "INSERT",
         "public.readings": "SELECT, INSERT, UPDATE, DELETE",
         "public.deletion_tombstones": "SELECT, INSERT, UPDATE, DELETE",
         "public.ingested_events": "SELECT, INSERT, DELETE",
@@ -75,6 +77,12 @@ FUNCTIONS: Mapping[str, tuple[LiteralString, ...]] = {
 }
 """Role → functions of ours that it may call. They run with the rights of the administrator."""
 
+SETTINGS: Mapping[str, Mapping[LiteralString, LiteralString]] = {
+    "biometric_production": {"timescaledb.max_tuples_decompressed_per_dml_transaction": "0"},
+}
+"""Role → settings of its sessions. Corrections, deletions and erasures reach far into what is compressed: no limit to
+the rows that one transaction may unpack for it."""
+
 TEMPORARY = frozenset({"biometric_production"})
 """Roles that may make temporary tables: the ingest copies each batch into one before it merges it."""
 
@@ -94,6 +102,8 @@ def ensure(connection: Connection[DictRow], passwords: Mapping[str, str]) -> Non
             _login(connection, role, passwords[role])
             _rights(connection, role, grants, database, tables)
             _calls(connection, role)
+            for setting, value in SETTINGS.get(role, {}).items():
+                connection.execute(SQL("ALTER ROLE {} SET {} = {}").format(Identifier(role), SQL(setting), SQL(value)))
 
 
 def _login(connection: Connection[DictRow], role: str, password: str) -> None:
@@ -133,10 +143,11 @@ def _calls(connection: Connection[DictRow], role: str) -> None:
 
 
 def _tables(connection: Connection[DictRow]) -> list[str]:
-    """Every table and view of ours, as schema.name."""
+    """Every table and view of ours, as schema.name: what others own, on a server that is not ours, is not."""
     rows = connection.execute(
         "SELECT n.nspname || '.' || c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE n.nspname IN ('public', %s) AND c.relkind IN ('r', 'p', 'v', 'm') ORDER BY 1",
+        " WHERE n.nspname IN ('public', %s) AND c.relkind IN ('r', 'p', 'v', 'm') AND pg_has_role(c.relowner, 'USAGE')"
+        " ORDER BY 1",
         (CHECKPOINT_SCHEMA,),
     ).fetchall()
     return [row["name"] for row in rows]

@@ -5,7 +5,7 @@ decision.mode, decision.reason, decision.evidence, decision.off
 """
 
 from auren.modes.engine import LARGEST_SKEW, Baseline, Decision, Evidence, Off, Snapshot, Value, decide, derived
-from auren.modes.thresholds import DEFAULTS, Mode, Thresholds
+from auren.modes.thresholds import DEFAULTS, Mode, Overrides, Thresholds, overridden, override
 
 __all__ = [
     "DEFAULTS",
@@ -15,9 +15,12 @@ __all__ = [
     "Evidence",
     "Mode",
     "Off",
+    "Overrides",
     "Snapshot",
     "Thresholds",
     "Value",
     "decide",
     "derived",
+    "overridden",
+    "override",
 ]

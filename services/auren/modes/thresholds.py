@@ -135,6 +135,17 @@ def override(base: Thresholds, overrides: Overrides) -> Thresholds:
     return Thresholds(base.metrics, rules, switching)
 
 
+def overridden(text: str) -> Thresholds:
+    """DEFAULTS with the overrides of a JSON text; without any where it is empty. Raises ValueError naming the place."""
+    if not text:
+        return DEFAULTS
+    try:
+        overrides = msgspec.json.decode(text, type=Overrides)
+    except msgspec.DecodeError as error:
+        raise ValueError(str(error)) from None
+    return override(DEFAULTS, overrides)
+
+
 def _overridden(rule: Rule, wanted: dict[tuple[str, str, Comparison], float]) -> Rule:
     """The rule with what is wanted of it, which is taken out of `wanted`."""
     conditions = tuple(

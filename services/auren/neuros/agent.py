@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from auren.background import Background
 from auren.health import UnhealthyError
 from auren.latest import LatestValues
 from auren.link import UnavailableError
+from auren.modes import overridden
 from auren.neuros.audit import Audit
 from auren.neuros.screen import emergency
 from auren.neuros.sessions import open_pool, thread_id
@@ -90,6 +92,38 @@ class Agent:
             done, timings = await self._reply(turn, session_id)
         return Answer(done, timings | {"total": round(1000 * (time.perf_counter() - began), 2)})
 
+    async def forget(self, user_id: str) -> int:
+        """Erase all sessions of a user; how many there were. Raises UnavailableError."""
+        async with self._sessions() as connection:
+            threads = await _threads(connection, user_id)
+            for table in ("checkpoint_writes", "checkpoint_blobs", "checkpoints"):
+                await connection.execute(f"DELETE FROM {table} WHERE thread_id = ANY(%s)", (threads,))
+        return len(threads)
+
+    async def sessions(self, user_id: str) -> dict[str, Any]:
+        """What is kept of a user's sessions, by session. Raises UnavailableError."""
+        async with self._sessions() as connection:
+            threads = await _threads(connection, user_id)
+        if self._graph is None:
+            raise UnavailableError("agent", self._reason)
+        try:
+            states = {
+                thread: await self._graph.aget_state({"configurable": {"thread_id": thread}}) for thread in threads
+            }
+        except (psycopg.Error, OSError, TimeoutError) as error:
+            raise UnavailableError("sessions", type(error).__name__) from error
+        return {thread.partition("/")[2]: state.values.get("session", {}) for thread, state in states.items()}
+
+    @asynccontextmanager
+    async def _sessions(self) -> AsyncIterator[Any]:
+        if self._pool is None:
+            raise UnavailableError("agent", self._reason)
+        try:
+            async with self._pool.connection() as connection:
+                yield connection
+        except (psycopg.Error, OSError, TimeoutError) as error:
+            raise UnavailableError("sessions", type(error).__name__) from error
+
     async def _reply(self, turn: Turn, session_id: str) -> tuple[Turn, dict[str, float]]:
         if self._run is None or self._graph is None or self._forgetful is None:
             raise UnavailableError("agent", "it is being loaded")
@@ -105,13 +139,22 @@ class Agent:
             if self._pool is None:
                 self._pool = open_pool(self._settings, self._application)
             await self._pool.open(wait=False)
-            self._forgetful = graph.build(self._latest.of)
-            self._graph = graph.build(self._latest.of, saver.SessionSaver(self._pool))
+            thresholds = overridden(self._settings.modes)
+            self._forgetful = graph.build(self._latest.of, thresholds=thresholds)
+            self._graph = graph.build(self._latest.of, saver.SessionSaver(self._pool), thresholds)
             self._run = graph.run
         except Exception as error:
             self._reason = f"the agent cannot be loaded ({type(error).__name__})"
             raise
         _log.info("agent loaded")
+
+
+async def _threads(connection: Any, user_id: str) -> list[str]:
+    """The saver's names of a user's sessions."""
+    found = await connection.execute(
+        "SELECT DISTINCT thread_id FROM checkpoints WHERE starts_with(thread_id, %s)", (thread_id(user_id, ""),)
+    )
+    return [row["thread_id"] for row in await found.fetchall()]
 
 
 def _import() -> tuple[ModuleType, ModuleType]:

@@ -5,12 +5,13 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from auren.auth import SCOPE_CHAT_NEUROS, Principal, Verifier
+from auren.auth import SCOPE_CHAT_NEUROS, SCOPE_ERASE, SCOPE_READ_BIOMETRICS, Principal, Verifier
+from auren.events import USER_ID_PATTERN
 from auren.http import authenticated
-from auren.modes import DEFAULTS, Decision, Mode
+from auren.modes import DEFAULTS, Decision, Mode, Thresholds
 from auren.neuros.agent import Agent, Answer
 from auren.neuros.protocols import NAMES
 from auren.neuros.respond import judged
@@ -89,7 +90,22 @@ class AnalysisOut(BaseModel):
     timings: dict[str, float] = Field(description="milliseconds by step")
 
 
-def router(verifier: Verifier, agent: Agent) -> APIRouter:
+class MemoryOut(BaseModel):
+    """Sessions by their ids: how many turns, the mode and the values that were told last."""
+
+    sessions: dict[str, dict[str, Any]]
+
+
+class ForgottenOut(BaseModel):
+    """How many sessions were erased."""
+
+    sessions: int
+
+
+User = Annotated[str, Path(pattern=USER_ID_PATTERN)]
+
+
+def router(verifier: Verifier, agent: Agent, thresholds: Thresholds = DEFAULTS) -> APIRouter:
     """The routes; every one takes a bearer token with `chat:neuros`, whose `sub` is the user."""
     routes = APIRouter()
     caller = authenticated(verifier, SCOPE_CHAT_NEUROS)
@@ -104,8 +120,27 @@ def router(verifier: Verifier, agent: Agent) -> APIRouter:
     @routes.get("/modes")
     async def modes(_principal: Annotated[Principal, Depends(caller)]) -> dict[str, Any]:
         """Every mode, and the thresholds in force."""
-        thresholds: dict[str, Any] = msgspec.to_builtins(DEFAULTS)
-        return {"modes": [mode.value for mode in Mode], **thresholds}
+        content: dict[str, Any] = msgspec.to_builtins(thresholds)
+        return {"modes": [mode.value for mode in Mode], **content}
+
+    async def may_reach(request: Request) -> Principal:
+        """The user, with the right to chat or to read; anybody else only with the scope `erase`."""
+        principal = await verifier.caller(request.headers.get("authorization"))
+        if principal.user_id != request.path_params["user"]:
+            principal.require(SCOPE_ERASE)
+        elif SCOPE_CHAT_NEUROS not in principal.scopes:
+            principal.require(SCOPE_READ_BIOMETRICS)
+        return principal
+
+    @routes.get("/users/{user}/memory")
+    async def get_memory(user: User, _principal: Annotated[Principal, Depends(may_reach)]) -> MemoryOut:
+        """What NEUROS keeps of a user's sessions."""
+        return MemoryOut(sessions=await agent.sessions(user))
+
+    @routes.delete("/users/{user}/memory")
+    async def erase_memory(user: User, _principal: Annotated[Principal, Depends(may_reach)]) -> ForgottenOut:
+        """Erase what NEUROS keeps of a user, for good. May be repeated."""
+        return ForgottenOut(sessions=await agent.forget(user))
 
     return routes
 

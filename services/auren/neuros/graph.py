@@ -23,7 +23,7 @@ from langgraph.runtime import Runtime
 
 from auren.latest import Latest
 from auren.link import UnavailableError
-from auren.modes import Snapshot, Value, decide, derived
+from auren.modes import DEFAULTS, Snapshot, Thresholds, Value, decide, derived
 from auren.neuros.check import checked, known_numbers
 from auren.neuros.respond import NO_MODEL, respond
 from auren.neuros.screen import FEELS_OFF, cues
@@ -95,7 +95,11 @@ async def run(graph: Graph, turn: Turn, thread: str | None) -> tuple[Turn, dict[
     return state["turn"], state["timings"]
 
 
-def build(load_latest: LoadLatest, checkpointer: BaseCheckpointSaver[str] | None = None) -> Graph:
+def build(
+    load_latest: LoadLatest,
+    checkpointer: BaseCheckpointSaver[str] | None = None,
+    thresholds: Thresholds = DEFAULTS,
+) -> Graph:
     """The compiled graph; with a checkpointer it goes on where the thread's last turn ended."""
 
     async def load_context(turn: Turn, _session: Session) -> Turn:
@@ -107,10 +111,13 @@ def build(load_latest: LoadLatest, checkpointer: BaseCheckpointSaver[str] | None
         except TimeoutError:
             return replace(turn, troubles=(*turn.troubles, "measurements: no answer in time"))
 
+    async def choose_mode(turn: Turn, _session: Session) -> Turn:
+        return replace(turn, decision=decide(_snapshot(turn), thresholds))
+
     graph = StateGraph(State, context_schema=Turn)
     steps: dict[str, Step] = {
         "load_context": load_context,
-        "choose_mode": _choose_mode,
+        "choose_mode": choose_mode,
         "respond": _respond,
         LAST_STEP: _check,
     }
@@ -136,11 +143,11 @@ def _node(name: str, step: Step) -> Node:
     return node
 
 
-async def _choose_mode(turn: Turn, _session: Session) -> Turn:
+def _snapshot(turn: Turn) -> Snapshot:
     latest = turn.latest.values if turn.latest is not None else {}
     values = derived({metric: Value(value.value, value.time) for metric, value in latest.items()})
     said = cues(turn.message) | (FEELS_OFF if turn.feeling == "off" else frozenset())
-    return replace(turn, decision=decide(Snapshot(values=values, now=turn.now, said=said)))
+    return Snapshot(values=values, now=turn.now, said=said)
 
 
 async def _respond(turn: Turn, session: Session) -> Turn:

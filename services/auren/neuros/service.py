@@ -10,6 +10,7 @@ from auren.health import Health
 from auren.http import create_app
 from auren.latest import HotValues, LatestValues
 from auren.migrations import REVISION
+from auren.modes import overridden
 from auren.neuros.agent import Agent
 from auren.neuros.api import router
 from auren.neuros.audit import Audit
@@ -39,5 +40,5 @@ def build(settings: NeurosSettings, health: Health, metrics: Metrics) -> FastAPI
     health.add("revoked-tokens", revocations.check)
     health.fact("model", lambda: "rules")
     app = create_app(SERVICE, settings, health, metrics, (database, revocations, limits, hot, chroma, audit, agent))
-    app.include_router(router(verifier, agent))
+    app.include_router(router(verifier, agent, overridden(settings.modes)))
     return app

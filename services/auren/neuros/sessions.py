@@ -34,6 +34,8 @@ def open_pool(settings: NeurosSettings, application: str) -> AsyncConnectionPool
             "user": settings.database_user,
             "password": settings.database_password.get_secret_value(),
             "application_name": application,
+            "sslmode": settings.database_tls,
+            "sslrootcert": settings.database_authority,
             "options": f"-c search_path={CHECKPOINT_SCHEMA}",
             "connect_timeout": 5,
             "autocommit": True,

@@ -4,10 +4,18 @@ from typing import Annotated
 
 from pydantic import Field
 
-from auren.settings import ChromaSettings, DatabaseSettings, KafkaSettings, Port, RedisSettings, ServiceSettings
+from auren.settings import (
+    ChromaSettings,
+    DatabaseSettings,
+    KafkaSettings,
+    ModeSettings,
+    Port,
+    RedisSettings,
+    ServiceSettings,
+)
 
 
-class NeurosSettings(KafkaSettings, DatabaseSettings, RedisSettings, ChromaSettings, ServiceSettings):
+class NeurosSettings(KafkaSettings, DatabaseSettings, ModeSettings, RedisSettings, ChromaSettings, ServiceSettings):
     """PostgreSQL and Redis to read values from, PostgreSQL to keep sessions in; Chroma is only looked for.
 
     Kafka's settings are read for what will come over it; nothing connects to it yet.

@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 from langgraph.checkpoint.postgres import PostgresSaver
-from psycopg.rows import DictRow
+from psycopg.rows import DictRow, dict_row
 from pydantic import SecretStr
 
+from auren.biometric.ingest import ledger
 from auren.migrations import REVISION, aggregates, chain, policies
 from auren.migrations.job import MigrationSettings, connect, run
 from auren.migrations.roles import ROLES
@@ -272,6 +273,27 @@ def test_upserts_and_deletions_reach_compressed_chunks(database: Connection) -> 
     assert [tuple(row.values()) for row in counts] == [("anna", 192, 70.0, 2), ("bela", 96, 50.0, 1)]
     refresh(database)
     assert both_right(database)
+
+
+def test_a_deletion_by_keys_unpacks_nobody_else_s_readings(database: Connection) -> None:
+    start = (NOW - timedelta(days=30)).replace(hour=0, minute=0, second=0, microsecond=0)
+    for user in ("anna", "bela", "carl"):
+        store(database, start, 72, user=user)
+    compress(database)
+    gone = [start + timedelta(minutes=15 * n) for n in (0, 2, 4)]
+    types = "text[], text[], text[], timestamptz[], timestamptz, timestamptz"
+    database.execute(f"PREPARE gone({types}) AS {ledger._DELETE}")
+    with database.transaction():
+        database.execute(ledger._PLAN_WITH_CONSTANTS)
+        cursor = psycopg.ClientCursor(database, row_factory=dict_row)  # EXPLAIN EXECUTE takes no parameters
+        plan = cursor.execute(
+            "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) EXECUTE gone(%s, %s, %s, %s, %s, %s)",
+            (["anna"] * 3, ["heart_rate"] * 3, ["watch0"] * 3, gone, min(gone), max(gone)),
+        ).fetchall()
+    unpacked = [line for row in plan if "Batches decompressed" in (line := str(row["QUERY PLAN"]))]
+    assert [line.strip() for line in unpacked] == ["Batches decompressed: 1"]
+    rows = database.execute("SELECT user_id, count(*) AS rows FROM readings GROUP BY 1 ORDER BY 1").fetchall()
+    assert [tuple(row.values()) for row in rows] == [("anna", 285), ("bela", 288), ("carl", 288)]
 
 
 def test_an_older_version_does_not_replace_what_is_compressed(database: Connection) -> None:

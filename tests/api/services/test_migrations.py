@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import asyncpg
@@ -336,3 +336,23 @@ async def test_langgraphs_tables_are_usable_without_any_right_to_make_tables(ben
         assert not await connection.fetchval("SELECT has_schema_privilege('langgraph', 'CREATE')")
     finally:
         await connection.close()
+
+
+async def test_the_administrator_of_an_external_server_need_not_be_a_superuser(tmp_path: Path) -> None:
+    with Servers("external") as servers:
+        postgres = stores.start_postgres(servers)
+        superuser = Bench(postgres, "postgres", tmp_path)
+        with superuser.connect() as connection:
+            connection.execute("CREATE ROLE keeper LOGIN CREATEROLE PASSWORD 'pw'")
+            connection.execute("CREATE DATABASE theirs OWNER keeper")
+        with Bench(postgres, "theirs", tmp_path).connect() as connection:
+            connection.execute("CREATE VIEW foreign_to_us AS SELECT 1 AS one")
+        keeper = Bench(replace(postgres, username="keeper", password="pw"), "theirs", tmp_path)
+        run(keeper.settings())
+        run(keeper.settings(suffix="-new"))
+        with keeper.as_role("biometric_production", "-new") as connection:
+            unbounded = connection.execute("SHOW timescaledb.max_tuples_decompressed_per_dml_transaction").fetchone()
+            assert unbounded == ("0",)
+            assert connection.execute("SELECT drop_old_readings(100)").fetchone() == (0,)
+        chain.downgrade(lambda: connect(keeper.settings(), autocommit=False), "base")
+        assert tables(keeper) == {"alembic_version"}

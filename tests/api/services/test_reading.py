@@ -19,6 +19,7 @@ import pyarrow
 import pytest
 
 from tests.api.processes import Servers
+from tests.api.services.measurements import event, publish
 from tests.api.services.platform import Platform, Service, new_user
 from tests.api.services.waiting import until
 
@@ -307,6 +308,33 @@ async def test_what_was_learnt_is_told(platform: Platform, biometric: Service, s
     assert [p["detail"] for p in body(platform, biometric, user, "/patterns/{user}")["patterns"]] == ["15"]
     both = body(platform, biometric, user, "/patterns/{user}", ended=True)["patterns"]
     assert [(p["detail"], p["evidence"]) for p in both] == [("15", {"times": 6}), ("16", {"times": 6})]
+
+
+async def test_what_comes_over_the_log_is_told_with_why(platform: Platform, biometric: Service) -> None:
+    user, now = new_user(), datetime.now(UTC)
+    days = [now - timedelta(days=n, hours=1) for n in range(12, 0, -1)]
+    past = [event(user, [60 + n % 3], metric="hrv_rmssd", document=f"d{n}", start=day) for n, day in enumerate(days)]
+    fall = event(user, [38], metric="hrv_rmssd", document="now", start=now - timedelta(minutes=30))
+    await publish(platform, [*past, fall])
+
+    async def switched() -> bool:
+        return bool(body(platform, biometric, user, "/mode/{user}")["evidence"])
+
+    await until(switched)
+    mode = body(platform, biometric, user, "/mode/{user}")
+    assert mode["mode"] != "baseline"
+    (found,) = [e for e in mode["evidence"] if e["baseline"]]
+    assert (found["metric"], found["value"]) == ("hrv_rmssd", 38)
+    assert found["baseline"] == pytest.approx(61, abs=0.2)
+    (switch,) = body(platform, biometric, user, "/mode/{user}/history")["switches"]
+    assert (switch["mode"], switch["previous"], switch["evidence"]) == (mode["mode"], "baseline", mode["evidence"])
+    today = (now - timedelta(minutes=30)).date()
+    month = body(platform, biometric, user, "/baselines/{user}/hrv_rmssd", at=today.isoformat())["baselines"][1]
+    assert month["trusted"]
+    assert month["mean"] == pytest.approx(61, abs=0.2)
+    page = ask(platform, biometric, user, "/reports/{user}", to=today.isoformat()).text
+    assert f"Now {mode['mode']}" in page or today != datetime.now(UTC).date()
+    assert "Newest: 38 ms on " in page
 
 
 async def test_a_report_is_drawn(platform: Platform, biometric: Service, store: asyncpg.Connection) -> None:

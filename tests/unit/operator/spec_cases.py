@@ -141,6 +141,7 @@ EVERYTHING: Final[Mapping[str, Any]] = {
         "labels": {"team": "body", "example.com/a.b": "A_b-1.c"},
         "annotations": {"example.com/note": "any text, 100 % free\nin two lines"},
     },
+    "modes": {"cooldownSeconds": 86400, "thresholds": {"hrv-low/hrv_rmssd/below": "22", "a/b_2/drop_ratio": "0.25"}},
     "biometric": {"autoscaling": {"minReplicas": 2, "maxReplicas": 2, "targetCPUUtilizationPercentage": 100}},
     "bridge": {"enabled": False, "replicas": 50, **provider_cases.EVERY_PROVIDER},
     "kafka": {
@@ -171,6 +172,7 @@ GOOD: Final = (
     Case("the least storage", {"redis": {"storage": {"size": "100Mi"}}}),
     Case("exponents in quantities", {"redis": {"storage": {"size": "1e9"}, "resources": {"limits": {"cpu": "2E0"}}}}),
     Case("kept as short as may be", {"timescaledb": {"retentionDays": 60, "compressAfterDays": 59}}),
+    Case("a cooldown of nothing", {"modes": {"cooldownSeconds": 0, "thresholds": {}}}),
     Case("an external database", EXTERNAL),
     Case("an external database in the open", external(tls={"mode": "disable"})),
     Case("an external database that may be anybody", external(tls={"mode": "require"}, host="10.0.0.1")),
@@ -202,6 +204,21 @@ BAD: Final = (
         "too many connections",
         {"timescaledb": {"maxConnections": 1001}},
         misshapen=("spec.timescaledb.maxConnections",),
+    ),
+    Case(
+        "a threshold without its comparison",
+        {"modes": {"thresholds": {"hrv-low/hrv_rmssd": "22"}}},
+        ("spec.modes.thresholds: a key must be rule/metric/comparison such as hrv-low/hrv_rmssd/below",),
+    ),
+    Case(
+        "a threshold below nothing",
+        {"modes": {"thresholds": {"hrv-low/hrv_rmssd/below": "-1"}}},
+        ("spec.modes.thresholds[hrv-low/hrv_rmssd/below]: must be a positive number such as 22 or 0.25",),
+    ),
+    Case(
+        "a cooldown of more than a day",
+        {"modes": {"cooldownSeconds": 86401}},
+        misshapen=("spec.modes.cooldownSeconds",),
     ),
     Case(
         "kept for less than patterns look back",

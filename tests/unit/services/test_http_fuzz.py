@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +14,7 @@ from fastapi import APIRouter, FastAPI
 from langgraph.checkpoint.memory import InMemorySaver
 
 from auren.biometric import api as biometric
+from auren.biometric.erasure import Erased
 from auren.biometric.report.drawing import Drawing
 from auren.bridge.connect import routes as connect
 from auren.bridge.connect.books import Begun, Ended, Known
@@ -71,6 +73,18 @@ class Stores:
         days = [start + timedelta(days=n) for n in range((end - start).days)]
         facts = {"source": "w", "count": 2, "total": 123_000_000}
         return [facts | {"metric": metric, "day": day} for metric in metrics for day in days]
+
+    async def erase(self, *_: Any) -> list[Erased]:
+        self._require()
+        return [Erased("readings", 3), Erased("redis", 1)]
+
+    async def stream(self, *_: Any) -> AsyncIterator[bytes]:
+        self._require()
+        yield b"PK"
+
+    async def events(self, *_: Any) -> AsyncIterator[bytes]:
+        self._require()
+        yield b"retry: 3000\n\n"
 
     async def draw(self, charts: Any) -> list[str]:
         return ["<svg/>" for _ in charts]
@@ -165,9 +179,7 @@ BRIDGE: Final = schemathesis.openapi.from_asgi(
 )
 BIOMETRIC: Final = schemathesis.openapi.from_asgi(
     "/openapi.json",
-    service(
-        biometric.router(verifier(), biometric.Stores(*cast(Any, (STORES, STORES, STORES))), cast(Drawing, STORES))
-    ),
+    service(biometric.router(verifier(), biometric.Stores(*cast(Any, [STORES] * 6)), cast(Drawing, STORES))),
     config=config(20),
 )
 NEUROS: Final = schemathesis.openapi.from_asgi(

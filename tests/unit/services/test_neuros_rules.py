@@ -180,7 +180,7 @@ async def test_the_graph_ends_with_a_reply_from_every_mode_that_values_lead_to(m
 async def test_the_graph_reaches_its_end_whatever_is_decided(mode: Mode, monkeypatch: pytest.MonkeyPatch) -> None:
     evidence = Evidence("heart_rate", 61, "/min", NOW, "above", 60)
     decided = Decision(mode, "some-rule", "heart rate is 61 beats per minute, above 60", (evidence,), ())
-    monkeypatch.setattr(graphs, "decide", lambda _snapshot: decided)
+    monkeypatch.setattr(graphs, "decide", lambda _snapshot, _thresholds: decided)
     answer = analysis(await run("How am I doing?", latest(heart_rate=61)), "s")
     assert answer.mode is mode
     assert "above 60" in answer.response

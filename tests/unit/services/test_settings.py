@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from auren.bridge.settings import BridgeSettings, CollectorSettings
-from auren.settings import RetentionSettings, ServiceSettings, Settings, load, names
+from auren.settings import DatabaseSettings, RetentionSettings, ServiceSettings, Settings, load, names
 
 REQUIRED = {
     "AUREN_KAFKA_BOOTSTRAP": "kafka:9092",
@@ -160,3 +160,19 @@ def test_readings_are_kept_longer_than_anything_looks_back_and_compressed_before
         assert load(RetentionSettings).retention_days == int(retention)
     else:
         assert line(RetentionSettings) == f"settings: {wanted}"
+
+
+def test_an_encrypted_database_that_shall_prove_itself_needs_somebody_who_vouches(
+    environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUREN_DATABASE_TLS", "verify-full")
+    assert line(DatabaseSettings) == ("settings: AUREN_DATABASE_CA_FILE is needed with AUREN_DATABASE_TLS=verify-full")
+    monkeypatch.setenv("AUREN_DATABASE_CA_FILE", str(environment / "ca.crt"))
+    assert line(DatabaseSettings) == "settings: AUREN_DATABASE_CA_FILE: Path does not point to a file"
+    (environment / "ca.crt").touch()
+    assert load(DatabaseSettings).database_authority == str(environment / "ca.crt")
+
+
+def test_connections_in_the_open_are_the_default(environment: Path) -> None:
+    settings = load(DatabaseSettings)
+    assert (settings.database_tls, settings.database_authority) == ("disable", None)

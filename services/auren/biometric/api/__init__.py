@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from fastapi import APIRouter
 
 from auren.auth import SCOPE_READ_BIOMETRICS, Verifier
-from auren.biometric.api import baselines, latest, mode, patterns, readings, reports
+from auren.biometric.api import baselines, latest, mode, patterns, people, readings, reports, stream
+from auren.biometric.erasure import Erasure
+from auren.biometric.export import Export
 from auren.biometric.learnt import Learnt
+from auren.biometric.live_streams import LiveStreams
 from auren.biometric.ranges import Ranges
 from auren.biometric.report.drawing import Drawing
 from auren.http import authenticated
@@ -20,6 +23,9 @@ class Stores:
     ranges: Ranges
     latest: LatestValues
     learnt: Learnt
+    erasure: Erasure
+    export: Export
+    live: LiveStreams
 
 
 def router(verifier: Verifier, stores: Stores, drawing: Drawing) -> APIRouter:
@@ -32,4 +38,6 @@ def router(verifier: Verifier, stores: Stores, drawing: Drawing) -> APIRouter:
     together.include_router(mode.routes(reader, stores.learnt))
     together.include_router(baselines.routes(reader, stores.learnt))
     together.include_router(reports.routes(reader, stores.ranges, stores.learnt, drawing))
+    together.include_router(people.routes(reader, verifier, stores.erasure, stores.export))
+    together.include_router(stream.routes(reader, stores.live))
     return together

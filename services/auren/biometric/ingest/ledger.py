@@ -9,7 +9,7 @@ does the insert go back, and what was there before is read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -67,7 +67,11 @@ _DELETE = """
 DELETE FROM readings r
 USING unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) AS d(user_id, metric, source, time)
 WHERE r.user_id = d.user_id AND r.metric = d.metric AND r.source = d.source AND r.time = d.time
+AND r.user_id = ANY($1) AND r.metric = ANY($2) AND r.time BETWEEN $5 AND $6
 """
+# Of compressed chunks a deletion unpacks what constants in its plan do not rule out: a join alone, or a plan made for
+# any parameters, would unpack everybody's.
+_PLAN_WITH_CONSTANTS = "SET LOCAL plan_cache_mode = force_custom_plan"
 
 Learn = Callable[[Prior], Outcome]
 
@@ -88,7 +92,7 @@ async def take_in(connection: PoolConnectionProxy, events: Sequence[Event], peop
         if outcome.deleted or not await _all_new(connection, len(contested)):
             outcome = learn(await _with_rows_under_keys(connection, prior, contested))
             if outcome.deleted:
-                await connection.execute(_DELETE, *_columns(outcome.deleted, 4))
+                await _delete(connection, outcome.deleted)
             await connection.execute(_MERGE)
     await writing.write(connection, outcome)
     return outcome
@@ -148,6 +152,12 @@ async def _rows_of(connection: PoolConnectionProxy, deleted: set[Document]) -> d
 async def _copy(connection: PoolConnectionProxy, table: str, rows: Sequence[Row]) -> None:
     if rows:
         await connection.copy_records_to_table(table, records=rows, columns=COLUMNS)
+
+
+async def _delete(connection: PoolConnectionProxy, keys: Collection[tuple[str, str, str, datetime]]) -> None:
+    columns = _columns(keys, 4)
+    await connection.execute(_PLAN_WITH_CONSTANTS)
+    await connection.execute(_DELETE, *columns, min(columns[3]), max(columns[3]))
 
 
 async def _all_new(connection: PoolConnectionProxy, count: int) -> bool:

@@ -24,6 +24,7 @@ from auren.events import Event, Headers, dead_letter_headers
 from auren.kafka import Producer, Record
 from auren.latest import HotValues, LatestValue
 from auren.link import UnavailableError
+from auren.modes import switches
 from auren.telemetry import Metrics, logger
 from auren.topics import EVENTS_DLQ
 
@@ -161,6 +162,8 @@ class Ingest:
                     await self._hot.forget(forget)
                 if values:
                     await self._hot.put(values)
+                if outcome.switches:
+                    await self._hot.announce((s.user_id, "mode", switches.encode(s)) for s in outcome.switches)
             except UnavailableError as error:
                 if not self._stale_users:
                     _log.warning("hot values are missed", reason=error.reason)
