@@ -76,12 +76,15 @@ def by_day(rows: Iterable[DayValue]) -> dict[date, dict[str, DayValue]]:
 
 def value_of_day(metric: str, sources: Iterable[Amount]) -> float | None:
     """What a day counts as: the mean of its readings, or for a cumulative metric the sum. None without readings."""
-    amounts = [amount for amount in sources if amount.readings > 0]
-    if not amounts:
+    readings = total = largest = 0
+    for amount in sources:  # each event asks this of many days, so it walks through the sources once
+        if amount.readings > 0:
+            readings += amount.readings
+            total += amount.total
+            largest = amount.total if readings == amount.readings else max(largest, amount.total)
+    if not readings:
         return None
-    if metric in CUMULATIVE:
-        return max(amount.total for amount in amounts) / MILLIONTHS
-    return sum(amount.total for amount in amounts) / (MILLIONTHS * sum(amount.readings for amount in amounts))
+    return largest / MILLIONTHS if metric in CUMULATIVE else total / (MILLIONTHS * readings)
 
 
 def values_of_days(metric: str, days: Days, first: date, last: date) -> dict[date, float]:

@@ -203,6 +203,25 @@ async def abandon(producer: AIOKafkaProducer) -> None:
         await asyncio.wait({sender}, timeout=1.0)
 
 
+class _Polled:
+    """Records in hand, by partition and in order."""
+
+    def __init__(self) -> None:
+        self.records: dict[TopicPartition, list[Record]] = {}
+        self.bytes = 0
+
+    def add(self, fetched: Mapping[TopicPartition, Sequence[Record]]) -> None:
+        for partition, records in fetched.items():
+            self.records.setdefault(partition, []).extend(records)
+            self.bytes += sum(len(record.value or b"") for record in records)
+
+    def count(self, *partitions: TopicPartition) -> int:
+        """Of these partitions, or of all."""
+        return sum(
+            len(records) for partition, records in self.records.items() if partition in (partitions or self.records)
+        )
+
+
 class Consumer:
     """A member of a consumer group that hands records to `handle` and commits after it returned."""
 
@@ -280,21 +299,35 @@ class Consumer:
             if fetched and await self._handled(consumer, [r for records in fetched.values() for r in records]):
                 await self._commit(consumer, {p: records[-1].offset + 1 for p, records in fetched.items()})
 
+    @property
+    def _few(self) -> int:
+        """Records that are taken at a time, for each may be as large as its topic lets."""
+        return max(1, POLL_BYTES // max(topic.max_message_bytes for topic in self._topics))
+
     async def _poll(self, consumer: AIOKafkaConsumer) -> Mapping[TopicPartition, Sequence[Record]]:
-        """What is there, waiting for the first of it; a few at a time, for each may be as large as its topic lets."""
-        few = max(1, POLL_BYTES // max(topic.max_message_bytes for topic in self._topics))
-        polled: dict[TopicPartition, list[Record]] = {}
-        count = size = 0
-        while count < self._poll_records and size < POLL_BYTES:
-            wait_ms = 0 if polled else int(POLL_SECONDS * 1000)
-            fetched = await consumer.getmany(timeout_ms=wait_ms, max_records=min(few, self._poll_records - count))
-            if not fetched:
-                break
-            for partition, records in fetched.items():
-                polled.setdefault(partition, []).extend(records)
-                count += len(records)
-                size += sum(len(record.value or b"") for record in records)
-        return polled
+        """What is there, waiting for the first of it: a share of each partition, then of any as much as there is room.
+
+        aiokafka alone would read what it has of one partition to the end before it turns to the next.
+        """
+        polled = _Polled()
+        partitions = sorted(consumer.assignment())
+        share = max(1, self._poll_records // max(1, len(partitions)))
+        polled.add(await consumer.getmany(timeout_ms=int(POLL_SECONDS * 1000), max_records=min(self._few, share)))
+        if polled.records:
+            for partition in partitions:
+                await self._poll_more(consumer, polled, share, partition)
+            await self._poll_more(consumer, polled, self._poll_records)
+        return polled.records
+
+    async def _poll_more(
+        self, consumer: AIOKafkaConsumer, polled: _Polled, most: int, *partitions: TopicPartition
+    ) -> None:
+        """Up to `most` of these partitions (none: of all), of what is there."""
+        while (room := most - polled.count(*partitions)) > 0 and polled.bytes < POLL_BYTES:
+            found = await consumer.getmany(*partitions, timeout_ms=0, max_records=min(self._few, room))
+            if not found:
+                return
+            polled.add(found)
 
     async def _handled(self, consumer: AIOKafkaConsumer, records: Sequence[Record]) -> bool:
         """Try until it works; False when told to stop before."""

@@ -20,6 +20,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final
 
+import uvloop
+
 from tests.api import stores
 from tests.api.processes import Servers
 from tests.api.services.measurements import query
@@ -158,7 +160,7 @@ def main() -> None:
     parser.add_argument("--api-rows", type=int, default=10_000_000, help="in the table while people ask, at least")
     given = parser.parse_args()
     parts = tuple(part for part in PARTS if part in (given.only or PARTS))
-    asyncio.run(run(Size(parts, given.rows, given.users, given.naive_rows, given.seconds, given.api_rows)))
+    uvloop.run(run(Size(parts, given.rows, given.users, given.naive_rows, given.seconds, given.api_rows)))
 
 
 if __name__ == "__main__":

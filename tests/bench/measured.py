@@ -5,8 +5,8 @@ Everything is a function of person and time, so a replay is the same bytes. A ro
 * a night: eighteen five-minute HRV values, the resting heart rate and the recovery score, once a day at seven;
 * twenty minutes of heart rate, received when they are over.
 
-First come `NIGHTS` nights, so that baselines are there; then days of 72 rounds and a night. On one night in twenty a
-person's HRV is a third lower than usual, which is a switch to another mode, and one back on a later night.
+First come two weeks of nights, so that baselines are there; then days of 72 rounds and a night. On one night in twenty
+a person's HRV is two fifths lower than usual, which is a switch to another mode, and one back on a later night.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from auren.events import METRICS, SCHEMA, Event, Reading, event_id
 
 READINGS: Final = 20
 HRV_READINGS: Final = READINGS - 2
-NIGHTS: Final = 28
+NIGHTS: Final = 14
+MONTH_NIGHTS: Final = 28
 WAKING_HOUR: Final = 7
 FALL_EVERY: Final = 20
 FALL: Final = 0.6
@@ -42,6 +43,8 @@ class Plan:
     rounds: int
     hrv: str = "hrv_rmssd"
     """Which of the two kinds of HRV their nights have."""
+    nights: int = NIGHTS
+    """How many there are before the days."""
 
     @property
     def events(self) -> int:
@@ -55,7 +58,7 @@ class Plan:
 
     def __iter__(self) -> Iterator[Event]:
         """The events in the order in which they were received."""
-        for round_ in itertools.islice(_rounds(self.start), self.rounds):
+        for round_ in itertools.islice(_rounds(self.start, self.nights), self.rounds):
             for number, user in enumerate(self.users):
                 yield self._night(user, number, round_.at) if round_.night else _minutes(user, number, round_.at)
 
@@ -78,7 +81,7 @@ def plan(rows: int, users: int) -> Plan:
     """At least so many rows; the last of them is from before today."""
     rounds = -(-rows // (users * READINGS))
     first = datetime(2000, 1, 1, tzinfo=UTC)
-    *_, last = itertools.islice(_rounds(first), rounds)
+    *_, last = itertools.islice(_rounds(first, NIGHTS), rounds)
     today = datetime.combine(datetime.now(UTC).date(), time(), UTC)
     return Plan(
         [f"user-{number:06d}" for number in range(users)], today - DAY - (last.at.date() - first.date()), rounds
@@ -86,9 +89,9 @@ def plan(rows: int, users: int) -> Plan:
 
 
 def month(users: Sequence[str], hrv: str = "hrv_rmssd") -> Plan:
-    """`NIGHTS` nights, the last of them yesterday's: what somebody needs who is to be compared with the usual."""
+    """Four weeks of nights, the last of them yesterday's: what somebody needs who is to be compared with the usual."""
     today = datetime.combine(datetime.now(UTC).date(), time(), UTC)
-    return Plan(users, today - NIGHTS * DAY, NIGHTS, hrv)
+    return Plan(users, today - MONTH_NIGHTS * DAY, MONTH_NIGHTS, hrv, nights=MONTH_NIGHTS)
 
 
 @dataclass(frozen=True)
@@ -98,10 +101,10 @@ class _Round:
     night: bool
 
 
-def _rounds(start: datetime) -> Iterator[_Round]:
-    for day in range(NIGHTS):
+def _rounds(start: datetime, nights: int) -> Iterator[_Round]:
+    for day in range(nights):
         yield _Round(start + day * DAY + timedelta(hours=WAKING_HOUR), night=True)
-    for day in itertools.count(NIGHTS):
+    for day in itertools.count(nights):
         midnight = start + day * DAY
         for end in (midnight + turn * TWENTY for turn in range(1, DAY // TWENTY + 1)):
             yield _Round(end, night=False)

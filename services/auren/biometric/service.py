@@ -34,8 +34,8 @@ from auren.telemetry import Metrics
 from auren.topics import BIOMETRIC_GROUP, EVENTS
 
 SERVICE = "biometric-production"
-POLL_RECORDS: Final = 1500
-"""Three partitions' worth of one transaction each, so that what a transaction costs is shared by many events."""
+POLL_RECORDS: Final = 3000
+"""A thousand of each of three partitions, which is a transaction each: what one costs is shared by many events."""
 
 
 def build(settings: BiometricSettings, health: Health, metrics: Metrics) -> FastAPI:

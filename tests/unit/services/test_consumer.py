@@ -49,7 +49,9 @@ class Broker:
     given: list[dict[TopicPartition, list[Arrived]]] = field(default_factory=list)
     sought: list[tuple[TopicPartition, int]] = field(default_factory=list)
 
-    async def getmany(self, *, timeout_ms: int, max_records: int = 0) -> dict[TopicPartition, list[Arrived]]:
+    async def getmany(
+        self, *partitions: TopicPartition, timeout_ms: int, max_records: int = 0
+    ) -> dict[TopicPartition, list[Arrived]]:
         if not max_records:
             assert self.stopped == self.assignment()
             return self.given.pop(0) if self.given else {}
@@ -84,6 +86,25 @@ class Broker:
 
     def highwater(self, partition: TopicPartition) -> int:
         return self.ends[partition]
+
+
+class Backlog(Broker):
+    """Has much of each partition, and like aiokafka reads what it may to the end, partition after partition."""
+
+    def __init__(self, *partitions: list[Arrived]) -> None:
+        super().__init__(ends={TopicPartition(WEBHOOKS.name, of[0].partition): len(of) for of in partitions})
+        self.left = dict(zip(self.ends, partitions, strict=True))
+
+    async def getmany(
+        self, *partitions: TopicPartition, timeout_ms: int, max_records: int = 0
+    ) -> dict[TopicPartition, list[Arrived]]:
+        for partition in partitions or self.left:
+            if self.left[partition]:
+                taken = self.left[partition][:max_records]
+                self.left[partition] = self.left[partition][max_records:]
+                return {partition: taken}
+        await asyncio.sleep(timeout_ms / 1000)
+        return {}
 
 
 class Handler:
@@ -217,6 +238,18 @@ async def test_a_consumer_says_how_many_records_it_handles_together(
             await asyncio.sleep(0)
     assert handler.handled == [[0, 1], [2]]
     broker.fetched.put_nowait({})
+    await stopped(consumer)
+
+
+async def test_no_partition_waits_until_another_is_read_to_its_end(connected: Connected, handler: Handler) -> None:
+    backlog = Backlog([Arrived(n) for n in range(10)], [Arrived(n, partition=1) for n in range(100, 103)])
+    consumer = connected(poll_records=4)
+    consumer.brokers = [backlog]
+    await consumer.start()
+    async with asyncio.timeout(10):
+        while len(backlog.committed) < 4:  # noqa: ASYNC110 - the consumer's task sets no event of ours
+            await asyncio.sleep(0)
+    assert handler.handled == [[0, 1, 100, 101], [2, 3, 4, 102], [5, 6, 7, 8], [9]]
     await stopped(consumer)
 
 
