@@ -109,6 +109,7 @@ ENV_DATABASE_TLS: Final = "AUREN_DATABASE_TLS"
 ENV_DATABASE_CA_FILE: Final = "AUREN_DATABASE_CA_FILE"
 ENV_RETENTION_DAYS: Final = "AUREN_RETENTION_DAYS"
 ENV_MODES: Final = "AUREN_MODES"
+ENV_NEUROS_URL: Final = "AUREN_NEUROS_URL"
 ENV_COMPRESS_AFTER_DAYS: Final = "AUREN_COMPRESS_AFTER_DAYS"
 ENV_REDIS_HOST: Final = "AUREN_REDIS_HOST"
 ENV_REDIS_PORT: Final = "AUREN_REDIS_PORT"
@@ -178,6 +179,7 @@ RESERVED_ENVIRONMENT: Final[Mapping[str, str]] = {
     ENV_DATABASE_POOL_SIZE: "Most connections that one container opens to the database.",
     ENV_DATABASE_TLS: "How connections to an external database are encrypted (`spec.timescaledb.external.tls.mode`).",
     ENV_DATABASE_CA_FILE: "File with the authorities that may have signed an external database's certificate.",
+    ENV_NEUROS_URL: "Address of NEUROS, empty where it is switched off (biometric).",
     ENV_MODES: "`spec.modes` as JSON (biometric and neuros).",
     ENV_RETENTION_DAYS: "`spec.timescaledb.retentionDays` (biometric and the migrations Job).",
     ENV_COMPRESS_AFTER_DAYS: "`spec.timescaledb.compressAfterDays` (biometric and the migrations Job).",
