@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import httpx
 
+from auren.http import ProblemError
 from auren.link import UnavailableError, describe
 
 TIMEOUT_SECONDS: Final = 10.0
@@ -35,13 +37,28 @@ class Neuros:
         """What NEUROS has kept of a person, as its JSON. Raises UnavailableError, also when NEUROS refuses."""
         return (await self._ask("GET", user_id, authorization)).content
 
-    async def _ask(self, method: str, user_id: str, authorization: str) -> httpx.Response:
+    async def analyze(self, question: Mapping[str, Any], authorization: str) -> dict[str, Any]:
+        """NEUROS' answer to a message. Raises UnavailableError, and ProblemError for what NEUROS refuses."""
+        answer = await self._request("POST", "/api/agents/neuros/analyze", authorization, question)
+        if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise UnavailableError("neuros", f"it answered {answer.status_code}")
+        if answer.status_code != HTTPStatus.OK:
+            told = answer.json()
+            detail = str(told.get("detail", ""))
+            raise ProblemError(answer.status_code, "neuros-refuses", str(told.get("title", "NEUROS refuses")), detail)
+        found: dict[str, Any] = answer.json()
+        return found
+
+    async def _request(
+        self, method: str, path: str, authorization: str, body: Mapping[str, Any] | None = None
+    ) -> httpx.Response:
         try:
-            answer = await self._client.request(
-                method, f"/users/{user_id}/memory", headers={"Authorization": authorization}
-            )
+            return await self._client.request(method, path, headers={"Authorization": authorization}, json=body)
         except httpx.TransportError as error:
             raise UnavailableError("neuros", describe(error)) from error
+
+    async def _ask(self, method: str, user_id: str, authorization: str) -> httpx.Response:
+        answer = await self._request(method, f"/users/{user_id}/memory", authorization)
         if answer.status_code != HTTPStatus.OK:
             raise UnavailableError("neuros", f"it answered {answer.status_code}")
         return answer

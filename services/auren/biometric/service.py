@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from auren.admission import MAX_BYTES_IN_FLIGHT, Admission
 from auren.auth import Revocations, Verifier
 from auren.biometric.api import Stores, router
+from auren.biometric.chats import Chats
 from auren.biometric.edition import Edition
 from auren.biometric.erasure import Erasure
 from auren.biometric.export import Export
@@ -79,11 +80,12 @@ def build(settings: BiometricSettings, health: Health, metrics: Metrics) -> Fast
         live,
         producer,
         Admission(MAX_BYTES_IN_FLIGHT),
+        Chats(database, neuros),
     )
     retention = Retention(settings, database, metrics)
     parts: list[Part] = [database, revocations, limits, hot, producer, outbox, consumer, retention, live]
     if neuros is not None:
         parts.append(neuros)
     app = create_app(SERVICE, settings, health, metrics, parts)
-    app.include_router(router(verifier, stores, Drawing()))
+    app.include_router(router(verifier, stores, Drawing(), settings.cors_origins))
     return app

@@ -1,5 +1,9 @@
 """Settings of the biometric production service."""
 
+from typing import Annotated
+
+from pydantic import Field
+
 from auren.settings import (
     DatabaseSettings,
     KafkaSettings,
@@ -17,4 +21,5 @@ class BiometricSettings(
     """Kafka to consume from, PostgreSQL to store in, Redis to keep hot values in."""
 
     port: Port = 8888
-    neuros_url: str | None = None
+    neuros_url: Annotated[str | None, Field(pattern=r"^https?://[^\s/]+$")] = None
+    """Address of NEUROS, without a path; None where it is switched off."""

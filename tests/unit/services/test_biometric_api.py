@@ -105,7 +105,7 @@ def app(memory: Memory) -> FastAPI:
     settings = ServiceSettings(auth_jwks=SecretStr(json.dumps(jwks(KEY.public_key()))))
     revocations = Revocations(none)
     subject = create_app("test", settings, Health("test"), Metrics("test"), (revocations,))
-    stores = Stores(*[memory] * 8)  # type: ignore[arg-type]
+    stores = Stores(*[memory] * 9)  # type: ignore[arg-type]
     subject.include_router(router(Verifier(settings, revocations), stores, memory))  # type: ignore[arg-type]
     return subject
 

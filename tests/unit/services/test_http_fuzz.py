@@ -15,6 +15,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from auren.admission import Admission
 from auren.biometric import api as biometric
+from auren.biometric.chats import Said
 from auren.biometric.erasure import Erased
 from auren.biometric.report.drawing import Drawing
 from auren.bridge.connect import routes as connect
@@ -74,6 +75,14 @@ class Stores:
         days = [start + timedelta(days=n) for n in range((end - start).days)]
         facts = {"source": "w", "count": 2, "total": 123_000_000}
         return [facts | {"metric": metric, "day": day} for metric in metrics for day in days]
+
+    async def say(self, *_: Any) -> Said:
+        self._require()
+        return Said(1, 2, {"response": "hello"})
+
+    async def history(self, *_: Any) -> list[Any]:
+        self._require()
+        return [{"id": 1, "at": NOW, "role": "person", "content": "hello", "detail": "{}"}]
 
     def require(self) -> None:
         self._require()
@@ -184,10 +193,13 @@ BRIDGE: Final = schemathesis.openapi.from_asgi(
     front(LOG, webhooks(SECRET), connect.router(verifier(), Bench(Path(FOLDER.name), books=BOOKS).accounts)),
     config=config(25),
 )
+ALL_STORES: Final = biometric.Stores(*cast(Any, (*[STORES] * 7, Admission(), STORES)))
 BIOMETRIC: Final = schemathesis.openapi.from_asgi(
     "/openapi.json",
     service(
-        biometric.router(verifier(), biometric.Stores(*cast(Any, (*[STORES] * 7, Admission()))), cast(Drawing, STORES))
+        biometric.router(
+            verifier(), biometric.Stores(*cast(Any, (*[STORES] * 7, Admission(), STORES))), cast(Drawing, STORES)
+        )
     ),
     config=config(20),
 )

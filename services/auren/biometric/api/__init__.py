@@ -1,12 +1,14 @@
 """What people and other parts may ask of the biometric service: one module for each group of routes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastapi import APIRouter
 
 from auren.admission import Admission
-from auren.auth import SCOPE_PUSH_HEALTHKIT, SCOPE_READ_BIOMETRICS, Verifier
-from auren.biometric.api import baselines, batch, latest, mode, patterns, people, readings, reports, stream
+from auren.auth import SCOPE_CHAT_NEUROS, SCOPE_PUSH_HEALTHKIT, SCOPE_READ_BIOMETRICS, Verifier
+from auren.biometric.api import baselines, batch, chat, latest, mode, patterns, people, readings, reports, stream
+from auren.biometric.chats import Chats
 from auren.biometric.erasure import Erasure
 from auren.biometric.export import Export
 from auren.biometric.learnt import Learnt
@@ -30,9 +32,10 @@ class Stores:
     live: LiveStreams
     log: Producer
     admission: Admission
+    chats: Chats
 
 
-def router(verifier: Verifier, stores: Stores, drawing: Drawing) -> APIRouter:
+def router(verifier: Verifier, stores: Stores, drawing: Drawing, origins: Sequence[str] = ()) -> APIRouter:
     """All routes. Each takes a bearer token whose `sub` is the user of the path, with the scope of its group."""
     reader = authenticated(verifier, SCOPE_READ_BIOMETRICS)
     together = APIRouter()
@@ -46,4 +49,6 @@ def router(verifier: Verifier, stores: Stores, drawing: Drawing) -> APIRouter:
     together.include_router(stream.routes(reader, stores.live))
     pusher = authenticated(verifier, SCOPE_PUSH_HEALTHKIT)
     together.include_router(batch.routes(pusher, stores.log, stores.admission))
+    talker = authenticated(verifier, SCOPE_CHAT_NEUROS)
+    together.include_router(chat.routes(talker, verifier, stores.chats, origins))
     return together
