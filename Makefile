@@ -45,7 +45,7 @@ bench-webhooks: ## signed webhooks a second, each acknowledged by a real Kafka, 
 	@hack/prepare.sh load
 	PATH="$(TOOLS_PATH):$$PATH" .venv/bin/python -m tests.bench.webhooks
 
-bench-ingest: ## rows a second from Kafka into TimescaleDB beside plain COPY, webhook to row and to mode, the API's latency
+bench-ingest: ## rows a second into TimescaleDB beside plain COPY, webhook to row and mode, the API
 	@hack/prepare.sh api
 	PATH="$(TOOLS_PATH):$$PATH" .venv/bin/python -m tests.bench.ingest
 

@@ -21,6 +21,7 @@ from tests.api.services.platform import Platform, Service
 from tests.api.stores import Postgres
 from tests.bench.filling import fill
 from tests.bench.measured import READINGS, Plan
+from tests.bench.webhooks import peak_mib
 
 USER: Final = "biometric-production"
 LOOK_SECONDS: Final = 0.2
@@ -49,11 +50,15 @@ class Table:
 
 @dataclass(frozen=True)
 class Pass:
-    """One run over the log. `rows_per_second` and `events_per_second` from its first rows to no lag."""
+    """One run over the log. `rows_per_second` and `events_per_second` from its first rows to no lag.
+
+    `rss_mib` is the most memory that the process has had.
+    """
 
     seconds: float
     rows_per_second: float
     events_per_second: float
+    rss_mib: float
     table: Table
 
 
@@ -72,13 +77,13 @@ async def ingest(platform: Platform, plan: Plan) -> Pass:
         first = await _progress(service, "merged", "rows", least=1)
         last = await _progress(service, "stored", "events", least=plan.events)
         await _no_lag(service)
-        ended = time.perf_counter()
+        ended, rss_mib = time.perf_counter(), peak_mib(service)
     finally:
         service.server.stop()
     seconds = ended - first.at
     events = plan.events - first.count / READINGS
     assert last.count == plan.events
-    return Pass(seconds, events * READINGS / seconds, events / seconds, await table(platform))
+    return Pass(seconds, events * READINGS / seconds, events / seconds, rss_mib, await table(platform))
 
 
 async def replay(platform: Platform, plan: Plan) -> Pass:
@@ -89,11 +94,11 @@ async def replay(platform: Platform, plan: Plan) -> Pass:
         first = await _progress(service, "duplicate", "events", least=1)
         await _progress(service, "duplicate", "events", least=plan.events)
         await _no_lag(service)
-        seconds = time.perf_counter() - first.at
+        seconds, rss_mib = time.perf_counter() - first.at, peak_mib(service)
     finally:
         service.server.stop()
     events = plan.events - first.count
-    return Pass(seconds, events * READINGS / seconds, events / seconds, await table(platform))
+    return Pass(seconds, events * READINGS / seconds, events / seconds, rss_mib, await table(platform))
 
 
 async def table(platform: Platform) -> Table:
