@@ -324,3 +324,14 @@ async def test_of_what_may_have_been_sent_only_what_kafka_lacks_is_sent(platform
     await producer.stop()
     found = await platform.records(MODE_SWITCHES, user, 3)
     assert [record.value for record in found] == [b"0", b"1", b"2"]
+
+
+async def test_a_state_of_another_version_is_begun_anew_and_nothing_is_called_poison(platform: Platform) -> None:
+    events = journeys(["anna"], 4)
+    async with new_database(platform) as database:
+        await take(an_ingest(database), events[:20])
+        async with database.connection() as connection:
+            await connection.execute('UPDATE people SET state = \'{"offset_minutes": "two"}\'')
+        await take(an_ingest(database), events[20:])
+        found = await contents(database)
+    assert len(found["ingested_events"]) == len({event.event_id for event in events})

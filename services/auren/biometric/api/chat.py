@@ -28,7 +28,10 @@ EXPIRED: Final = 4401
 TRY_LATER: Final = 1013
 """Close codes: the token has expired; too many sockets (RFC 6455's registry, "try again later")."""
 
-ANSWERS: dict[int | str, dict[str, Any]] = {**problem(410, "the person was erased", "erased")}
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    **problem(410, "the person was erased", "erased"),
+    **problem(422, "the request is not valid, here or to NEUROS", "invalid", "neuros-refuses"),
+}
 
 
 class Say(BaseModel):

@@ -22,6 +22,7 @@ from auren.biometric.ingest.person import (
 )
 from auren.patterns import Known
 from auren.plausibility import FUTURE_SKEW
+from auren.telemetry import logger
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -54,6 +55,7 @@ FROM patterns WHERE user_id = ANY($1) AND ended_at IS NULL
 """
 
 _state: Final = msgspec.json.Decoder(PersonState)
+_log = logger(__name__)
 _evidence: Final = msgspec.json.Decoder(dict[str, object])
 
 
@@ -62,7 +64,7 @@ async def load(connection: PoolConnectionProxy, revisions: Mapping[str, int]) ->
     if not revisions:
         return {}
     states = await connection.fetch(_STATES, list(revisions))
-    people = {user: Person.stored(user, revisions[user], clock, _state.decode(state)) for user, clock, state in states}
+    people = {user: Person.stored(user, revisions[user], clock, _read(state)) for user, clock, state in states}
     users, todays = list(people), [person.today for person in people.values()]
     await _load_amounts(connection, people, users, todays)
     await _load_nights(connection, people, users, todays)
@@ -78,6 +80,15 @@ async def load(connection: PoolConnectionProxy, revisions: Mapping[str, int]) ->
             evidence=_evidence.decode(row["evidence"]),
         )
     return people
+
+
+def _read(state: str) -> PersonState:
+    """The state, anew where another version of this program has written one that cannot be read: no event is poison."""
+    try:
+        return _state.decode(state)
+    except msgspec.DecodeError as error:
+        _log.warning("a person's state is begun anew", reason=type(error).__name__)
+        return PersonState()
 
 
 async def _load_amounts(
