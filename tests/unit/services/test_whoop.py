@@ -47,6 +47,18 @@ def one(data_type: str, document: Any) -> Event:
     return event
 
 
+# The person's own time
+
+
+@pytest.mark.parametrize(("offset", "hour"), [("+01:00", 7), ("-05:00", 1), ("+05:30", 11), (None, 6), ("nowhere", 6)])
+def test_a_night_ends_by_the_clock_of_the_offset_that_is_told(offset: str | None, hour: int) -> None:
+    found = one("sleep", whoop_sleep() | {"timezone_offset": offset})
+    assert found.sleep is not None
+    assert found.sleep.end == datetime(2025, 3, 1, 6, tzinfo=UTC)
+    assert found.sleep.end.hour == hour
+    assert all(reading.end_time is None or reading.end_time.hour == hour for reading in found.readings)
+
+
 # Notices
 
 
@@ -228,7 +240,9 @@ def test_a_workout_indoors_has_no_distance() -> None:
 def test_a_cycle_is_the_strain_of_a_day() -> None:
     event = one("cycle", whoop_cycle())
     assert values(event) == {"strain": 5.2951527, "heart_rate": 68, "heart_rate_max": 141}
-    assert {(r.time.hour, r.end_time.hour) for r in event.readings if r.end_time} == {(22, 22)}
+    assert {(r.time.hour, r.end_time.hour) for r in event.readings if r.end_time} == {
+        (23, 23)
+    }  # of the offset that the document names
 
 
 def test_the_running_cycle_has_no_end_and_the_finished_one_replaces_it() -> None:

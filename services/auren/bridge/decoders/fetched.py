@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, tzinfo
 from math import isfinite
 from typing import Any, Final
 
@@ -30,6 +31,7 @@ MAY_BE_ZERO: Final = frozenset(
 )
 """A heart rate, an oxygen saturation or a variability of 0 is a gap in the measurement, not a value."""
 
+_OFFSET: Final = re.compile(r"[+-](?:0\d|1[0-4]):[0-5]\d")
 _json: Final = msgspec.json.Decoder()
 
 
@@ -40,6 +42,10 @@ class Measure:
     field: str
     metric: str
     factor: float = 1.0
+
+
+def _zone(offset: str) -> tzinfo | None:
+    return datetime.fromisoformat(f"2000-01-01T00:00{offset}").tzinfo
 
 
 class Fields:
@@ -58,8 +64,12 @@ class Fields:
         self._skipped[f"{self._kind}:{name}"] += 1
 
     def moment(self, name: str) -> datetime:
-        """A time that the document cannot do without. Raises UnreadableError."""
-        return moment(self.raw.get(name))
+        """A time that the document cannot do without, by the clock that it names. Raises UnreadableError.
+
+        WHOOP writes times in UTC and the offset from it in a field of its own, `timezone_offset` ("-05:00").
+        """
+        time, offset = moment(self.raw.get(name)), self.raw.get("timezone_offset")
+        return time.astimezone(_zone(offset)) if isinstance(offset, str) and _OFFSET.fullmatch(offset) else time
 
     def interval(self, start: str, end: str) -> tuple[datetime, datetime]:
         """Two such times. Raises UnreadableError, also when the end is not behind the start."""
