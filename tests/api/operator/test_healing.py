@@ -79,8 +79,11 @@ async def test_what_was_deleted_while_the_operator_was_down_comes_back(
     for ref in children:
         if ref.kind != "Job":
             await cluster.exists(ref)
-    stack = await ready(cluster, namespace)
-    assert stack["status"]["healed"]["count"] >= len([r for r in children if r.kind in ("Deployment", "StatefulSet")])
+    workloads = len([r for r in children if r.kind in ("Deployment", "StatefulSet")])
+    # The status is still that of before until the operator writes its first one.
+    stack = Ref("AurenStack", namespace, "demo")
+    await cluster.until(stack, lambda s: bool(s and s["status"]["healed"]["count"] >= workloads), "counted")
+    await ready(cluster, namespace)
 
 
 @pytest_asyncio.fixture

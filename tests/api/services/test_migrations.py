@@ -261,7 +261,7 @@ def test_each_role_has_the_rights_of_the_table_and_no_others(bench: Bench) -> No
         ("biometric_bridge", "DELETE FROM erased_users"),
         ("biometric_bridge", "DELETE FROM chores"),
         ("biometric_production", "SELECT * FROM reconciliations"),
-        ("biometric_production", "SELECT * FROM connections"),
+        ("biometric_production", "DELETE FROM connections"),
         ("biometric_production", "SELECT * FROM oauth_tokens"),
         ("biometric_production", "SELECT * FROM parked_deliveries"),
         ("neuros_advanced", "SELECT * FROM oauth_tokens"),
