@@ -132,6 +132,19 @@ BEARER: Final = HTTPBearer(
 )
 """Only told in the OpenAPI document: what a header is worth is for the verifier to say."""
 
+
+async def begin(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """`pieces` once the first one is there: what goes wrong before it is still an answer with a status of its own."""
+    first = await anext(pieces)
+
+    async def whole() -> AsyncIterator[bytes]:
+        yield first
+        async for piece in pieces:
+            yield piece
+
+    return whole()
+
+
 Caller = Callable[..., Awaitable[Principal]]
 """A FastAPI dependency that gives the caller."""
 

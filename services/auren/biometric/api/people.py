@@ -1,6 +1,5 @@
 """A person as a whole: all that is stored of them, and how it is erased."""
 
-from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -11,7 +10,7 @@ from auren.auth import SCOPE_ERASE, SCOPE_READ_BIOMETRICS, Principal, Verifier
 from auren.biometric.api.asking import User
 from auren.biometric.erasure import Erasure
 from auren.biometric.export import Export
-from auren.http import Caller, ProblemError
+from auren.http import Caller, ProblemError, begin
 from auren.link import RETRY_AFTER_SECONDS
 from auren.openapi import problem
 
@@ -84,14 +83,8 @@ def routes(reader: Caller, verifier: Verifier, erasure: Erasure, export: Export)
     ) -> StreamingResponse:
         """All that is stored of a person: a zip with one file per store. One export is made at a time."""
         pieces = export.stream(user, request.headers["authorization"])
-        first = await anext(pieces)
+        begun = await begin(pieces)
         headers = {"Content-Disposition": 'attachment; filename="auren-export.zip"', "Cache-Control": "no-store"}
-        return StreamingResponse(_with(first, pieces), media_type="application/zip", headers=headers)
+        return StreamingResponse(begun, media_type="application/zip", headers=headers)
 
     return routes
-
-
-async def _with(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for piece in rest:
-        yield piece

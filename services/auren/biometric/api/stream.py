@@ -1,6 +1,5 @@
 """A person's values and mode as they change."""
 
-from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header
@@ -9,7 +8,7 @@ from fastapi.responses import StreamingResponse
 from auren.auth import LEEWAY_SECONDS, Principal
 from auren.biometric.api.asking import User
 from auren.biometric.live_streams import LiveStreams
-from auren.http import Caller
+from auren.http import Caller, begin
 from auren.openapi import problem
 
 EVENTS: dict[int | str, dict[str, Any]] = {
@@ -42,14 +41,8 @@ def routes(reader: Caller, live: LiveStreams) -> APIRouter:
     ) -> StreamingResponse:
         """What changes, as it changes, until the token expires. Browsers read it by fetch, which can send a token."""
         pieces = live.events(user, last_event_id, caller.expires_at + LEEWAY_SECONDS)
-        first = await anext(pieces)
+        begun = await begin(pieces)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(_with(first, pieces), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(begun, media_type="text/event-stream", headers=headers)
 
     return routes
-
-
-async def _with(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for piece in rest:
-        yield piece
