@@ -6,7 +6,7 @@ import asyncio
 import gc
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from types import FrameType
 from typing import Any, Final, Protocol
@@ -32,6 +32,13 @@ from auren.transport import JoiningProtocol
 GRACE_SECONDS: Final = 20
 """How long requests in flight may take after the signal to stop; below the pod's grace period of 30 s."""
 
+MOST_FRAME_BYTES: Final = 64 * 1024
+"""Of a WebSocket's frame from outside: a message of 4000 characters, each of them escaped, is less."""
+
+PONG_SECONDS: Final = 45
+"""How long a socket's peer may take to answer a ping. A socket whose next frame waits for the one before is not read
+meanwhile, so this is longer than any frame takes to be handled."""
+
 _log = logger(__name__)
 
 
@@ -49,12 +56,16 @@ class ProblemError(Exception):
         self.detail = detail
         self.headers = dict(headers or {})
 
-    def response(self, **members: Any) -> JSONResponse:
-        """The answer; `members` are added to the problem's own."""
+    def body(self, **members: Any) -> dict[str, Any]:
+        """The problem as JSON; `members` are added to its own."""
         body: dict[str, Any] = {"type": urn(self.kind), "title": self.title, "status": self.status}
         if self.detail:
             body["detail"] = self.detail
-        return JSONResponse(body | members, status_code=self.status, headers=self.headers, media_type=PROBLEM_JSON)
+        return body | members
+
+    def response(self, **members: Any) -> JSONResponse:
+        """The answer, with `body`."""
+        return JSONResponse(self.body(**members), self.status, self.headers, PROBLEM_JSON)
 
 
 def problem_of(error: Exception) -> ProblemError | None:
@@ -195,10 +206,15 @@ def _allowed(request: Request) -> str:
 async def _answer_invalid(_request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
-    faults = [{"field": _field(e), "message": e["msg"]} for e in error.errors()]
-    return ProblemError(422, "invalid", "the request is not valid", faults[0]["field"] if faults else "").response(
-        errors=faults
+    found = faults(error.errors())
+    return ProblemError(422, "invalid", "the request is not valid", found[0]["field"] if found else "").response(
+        errors=found
     )
+
+
+def faults(errors: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Pydantic's errors as a problem tells them."""
+    return [{"field": _field(error), "message": error["msg"]} for error in errors]
 
 
 def _field(error: Mapping[str, Any]) -> str:
@@ -295,6 +311,9 @@ async def serve(app: ASGIApp, settings: ServiceSettings, health: Health, metrics
         timeout_keep_alive=65,
         timeout_graceful_shutdown=GRACE_SECONDS,
         http=JoiningProtocol,
+        ws_max_size=MOST_FRAME_BYTES,
+        ws_ping_timeout=PONG_SECONDS,
+        ws_per_message_deflate=False,  # frames are small, and its buffers cost more than a socket does
         proxy_headers=False,  # whom a header names is not believed
     )
     server = MetricsServer(metrics, settings.host, settings.metrics_port)

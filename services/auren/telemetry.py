@@ -72,12 +72,21 @@ def configure_logging(settings: LogSettings, service: str) -> None:
     # At DEBUG it would also print keys and values, which name people.
     for name in ("aiokafka", "asyncio", "httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # uvicorn logs the path of each WebSocket, and at DEBUG the websockets library its frames through the same logger.
+    server = logging.getLogger("uvicorn.error")
+    server.setLevel(max(logging.INFO, logging.getLogger().level))
+    server.addFilter(_no_path)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.stdlib.BoundLogger,
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
+
+
+def _no_path(record: logging.LogRecord) -> bool:
+    """Whether a record of uvicorn's is none that quotes a WebSocket's path."""
+    return '"WebSocket %s"' not in str(record.msg)
 
 
 def _traceback(exc_info: structlog.typing.ExcInfo) -> list[dict[str, object]]:

@@ -24,6 +24,7 @@ _HISTORY = """
 SELECT id, at, role, content, detail FROM chat_messages
 WHERE user_id = $1 AND session_id = $2 AND id > $3 ORDER BY id LIMIT $4
 """
+WHILE_KEEPING: Final = "SELECT pg_advisory_xact_lock_shared(hashtextextended($1, 0))"
 PERSON: Final = "person"
 NEUROS: Final = "neuros"
 
@@ -66,7 +67,9 @@ class Chats:
         return rows
 
     async def _keep(self, user_id: str, session: str, role: str, content: str, detail: Mapping[str, Any]) -> int:
-        async with self._database.connection() as connection:
+        async with self._database.connection() as connection, connection.transaction():
+            # An erasure waits for what is being kept, and what comes later sees it.
+            await connection.execute(WHILE_KEEPING, user_id)
             kept: int | None = await connection.fetchval(
                 _KEEP, user_id, session, role, content, msgspec.json.encode(detail).decode()
             )

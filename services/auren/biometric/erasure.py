@@ -31,10 +31,11 @@ SERVICE: Final = "biometric-production"
 
 _ERASED = "INSERT INTO erased_users (user_id) VALUES ($1) ON CONFLICT (user_id) DO NOTHING"
 _PERSON = """
-INSERT INTO people (user_id, revision, clock, mode, mode_since, state) VALUES ($1, 0, now(), '', now(), 'null')
+INSERT INTO people (user_id, revision, clock, mode, mode_since, state) VALUES ($1, 0, now(), 'baseline', now(), 'null')
 ON CONFLICT (user_id) DO NOTHING
 """
 _WAIT = "SELECT 1 FROM people WHERE user_id = $1 FOR UPDATE"
+_WAIT_FOR_CHATS = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"
 _SPAN = "SELECT min(time), max(time) FROM readings WHERE user_id = $1"
 _PLAN_WITH_CONSTANTS = "SET LOCAL plan_cache_mode = force_custom_plan"
 _READINGS = "DELETE FROM readings WHERE user_id = $1 AND time >= $2 AND time < $3"
@@ -82,6 +83,7 @@ class Erasure:
             async with connection.transaction():
                 placeholders = _count(await connection.execute(_PERSON, user_id))
                 await connection.execute(_WAIT, user_id)
+                await connection.execute(_WAIT_FOR_CHATS, user_id)
             found = [Erased("readings", await _readings(connection, user_id))]
             await connection.execute(_AGGREGATES, user_id)
             for store in LEARNT:

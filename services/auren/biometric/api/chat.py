@@ -39,7 +39,7 @@ class Say(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"message": "How am I doing?"}]})
 
-    message: str = Field(min_length=1, max_length=MOST_CHARACTERS)
+    message: str = Field(min_length=1, max_length=MOST_CHARACTERS, pattern=r"^[^\x00]*$")
     session_id: Annotated[str | None, Field(pattern=SESSION)] = None
     context: dict[str, Any] | None = None
 
