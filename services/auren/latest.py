@@ -33,8 +33,8 @@ from auren.telemetry import logger
 LOOKBACK: Final = timedelta(days=30)
 """A value that is older is history. Each day is a chunk to look into, some 20 microseconds per metric."""
 
-ERASED_SECONDS: Final = 60
-"""Longer than a reader takes from the tables to Redis."""
+ERASED_SECONDS: Final = 600
+"""Longer than a reader takes from the tables to Redis, or an ingest from its commit to Redis."""
 
 KEPT_SECONDS: Final = 72 * 3600
 """A person of whom nothing comes and whom nobody asks for leaves Redis after this time."""
@@ -100,6 +100,7 @@ _PUT: Final = (
     live.TELL
     + _STORE_NEWER
     + """
+if redis.call('HEXISTS', KEYS[1], '_erased') == 1 then return end
 store(2)
 redis.call('EXPIRE', KEYS[1], ARGV[1])
 local told = {}
@@ -117,10 +118,20 @@ redis.call('EXPIRE', KEYS[1], ARGV[1])
 return 1
 """
 )
-_FORGET: Final = """
+_FORGET: Final = (
+    live.MISSED
+    + """
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], '_epoch', ARGV[2])
 redis.call('EXPIRE', KEYS[1], ARGV[1])
+missed(KEYS[2], KEYS[3])
+"""
+)
+_ERASE: Final = """
+local removed = redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
+redis.call('HSET', KEYS[1], '_epoch', ARGV[2], '_erased', '1')
+redis.call('EXPIRE', KEYS[1], ARGV[1])
+return removed
 """
 
 _NEWEST = """
@@ -144,6 +155,7 @@ class HotValues:
         self._put = self._redis.register_script(_PUT)
         self._complete = self._redis.register_script(_COMPLETE)
         self._forget = self._redis.register_script(_FORGET)
+        self._erase = self._redis.register_script(_ERASE)
         self._announce = self._redis.register_script(live.ANNOUNCE)
 
     async def start(self) -> None:
@@ -165,8 +177,7 @@ class HotValues:
         pipeline = self._redis.pipeline(transaction=False)
         for user_id, readings in values.items():
             arguments = [KEPT_SECONDS, *_fields(readings)]
-            keys = [_key(user_id), live.stream(user_id), live.watched(user_id)]
-            await self._put(keys=keys, args=arguments, client=pipeline)
+            await self._put(keys=_keys(user_id), args=arguments, client=pipeline)
         await self._call(pipeline.execute())
 
     async def announce(self, entries: Iterable[tuple[str, live.Kind, bytes]]) -> None:
@@ -178,25 +189,29 @@ class HotValues:
         await self._call(pipeline.execute())
 
     async def forget(self, user_ids: Iterable[str]) -> None:
-        """Empty the hashes of users; the next reader rebuilds them. Raises UnavailableError."""
+        """Empty the hashes of users; the next reader rebuilds them, and who watches is told to read anew.
+
+        Raises UnavailableError.
+        """
         pipeline = self._redis.pipeline(transaction=False)
         for user_id in user_ids:
-            await self._forget(keys=[_key(user_id)], args=[KEPT_SECONDS, uuid.uuid4().hex], client=pipeline)
+            await self._forget(keys=_keys(user_id), args=[KEPT_SECONDS, uuid.uuid4().hex], client=pipeline)
         await self._call(pipeline.execute())
 
     async def erase(self, user_id: str) -> int:
         """Remove all of a person; how many keys there were. Raises UnavailableError.
 
-        For a minute a mark stays, so that a reader who has read the tables before they were emptied writes nothing.
+        For a while a mark stays, so that nobody writes who has read the tables, or written to them, before they were
+        emptied.
         """
-        removed = await self._call(self._redis.delete(_key(user_id), live.stream(user_id), live.watched(user_id)))
-        await self._call(self._forget(keys=[_key(user_id)], args=[ERASED_SECONDS, uuid.uuid4().hex]))
-        return int(removed)
+        arguments: list[str | int] = [ERASED_SECONDS, uuid.uuid4().hex]
+        return int(await self._call(self._erase(keys=_keys(user_id), args=arguments)))
 
     async def read(self, user_id: str, now: datetime) -> tuple[dict[str, LatestValue] | None, str]:
         """(values by metric, or None when the hash is not complete; the epoch). Raises UnavailableError."""
         fields: dict[str, str] = await self._call(self._redis.hgetall(_key(user_id)))
         epoch = fields.pop("_epoch", "")
+        fields.pop("_erased", None)
         complete_until = float(fields.pop("_complete_until", "0"))
         if complete_until <= now.timestamp():
             return None, epoch
@@ -218,6 +233,11 @@ class HotValues:
 
 def _key(user_id: str) -> str:
     return f"hot:{user_id}"
+
+
+def _keys(user_id: str) -> list[str]:
+    """Of the hash, the live stream and its watch."""
+    return [_key(user_id), live.stream(user_id), live.watched(user_id)]
 
 
 def _fields(values: Iterable[LatestValue]) -> list[str | int]:

@@ -1,8 +1,8 @@
 """Live streams to readers as server-sent events (WHATWG HTML, section 9.2), from a person's stream in Redis (live.py).
 
 Whoever comes gets a `snapshot` first: the latest values and the mode. Who comes back with the id of the last event
-goes on behind it, on any replica; where entries may be missing by then, an event `reset` says so and a snapshot
-follows, so that nothing is missing unnoticed.
+goes on behind it, on any replica; where something may have been missed, also by a reader who is slow, an event `reset`
+says so and a snapshot follows, so that nothing is missing unnoticed.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class LiveStreams:
         self._redis = redis_client(
             settings, connections=MOST_STREAMS + 2, timeout_seconds=2.0 * BLOCK_SECONDS, decode=True
         )
+        self._watch = self._redis.register_script(live.WATCH)
         self._latest = latest
         self._learnt = learnt
         self._serving = serving
@@ -75,7 +76,7 @@ class LiveStreams:
             yield f"retry: {RETRY_MS}\n\n".encode()
             if not resumed:
                 if last_id is not None:
-                    yield _event("reset", position, b"{}")
+                    yield _event(live.RESET, position, b"{}")
                 yield _event("snapshot", position, await self._snapshot(user_id))
             async for piece in self._follow(user_id, position, until):
                 yield piece
@@ -87,12 +88,12 @@ class LiveStreams:
     async def _begin(self, user_id: str, last_id: str | None) -> tuple[str, bool]:
         """(id behind which to read, whether that goes on without a gap). Watching begins before anything is read."""
         try:
-            was_watched = await self._redis.set(live.watched(user_id), "1", ex=live.WATCHED_SECONDS, get=True)
+            await self._watch(keys=[live.stream(user_id), live.watched(user_id)])
             oldest: Any = await self._redis.xrange(live.stream(user_id), count=1)
             newest: Any = await self._redis.xrevrange(live.stream(user_id), count=1)
         except AWAY as error:
             raise UnavailableError("redis", describe(error)) from error
-        known = last_id is not None and was_watched and oldest and _ID.fullmatch(last_id)
+        known = last_id is not None and oldest and newest and _ID.fullmatch(last_id)
         if last_id is not None and known and _number(oldest[0][0]) <= _number(last_id) <= _number(newest[0][0]):
             return last_id, True
         return (newest[0][0] if newest else "0-0"), False
@@ -101,7 +102,7 @@ class LiveStreams:
         told = time.monotonic()
         while self._serving() and time.time() < until:
             try:
-                await self._redis.set(live.watched(user_id), "1", ex=live.WATCHED_SECONDS)
+                await self._watch(keys=[live.stream(user_id), live.watched(user_id)])
                 read: Any = await self._redis.xread(
                     {live.stream(user_id): position}, count=ENTRIES_AT_ONCE, block=BLOCK_SECONDS * 1000
                 )
@@ -109,6 +110,8 @@ class LiveStreams:
                 return
             for position, fields in read[0][1] if read else ():
                 yield _event(fields["kind"], position, fields["data"].encode())
+                if fields["kind"] == live.RESET:
+                    yield _event("snapshot", position, await self._snapshot(user_id))
                 told = time.monotonic()
             if time.monotonic() - told > HEARTBEAT_SECONDS:
                 yield b": nothing new\n\n"
