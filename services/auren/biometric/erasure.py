@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 STEP: Final = timedelta(days=7)
 """Readings of one statement: a week of minutes of several metrics is some ten thousand rows."""
 
+STATEMENT_SECONDS: Final = 300.0
+"""`ingested_events` is looked through as a whole: an index for this alone would cost every event of the ingest."""
+
 SERVICE: Final = "biometric-production"
 
 _ERASED = "INSERT INTO erased_users (user_id) VALUES ($1) ON CONFLICT (user_id) DO NOTHING"
@@ -85,7 +88,7 @@ class Erasure:
                 await connection.execute(_WAIT, user_id)
                 await connection.execute(_WAIT_FOR_CHATS, user_id)
             found = [Erased("readings", await _readings(connection, user_id))]
-            await connection.execute(_AGGREGATES, user_id)
+            await connection.execute(_AGGREGATES, user_id, timeout=STATEMENT_SECONDS)
             for store in LEARNT:
                 found.append(Erased(store.table, await _all(connection, store.table, user_id)))
             found.append(Erased("people", await _all(connection, "people", user_id) - placeholders))
@@ -96,11 +99,12 @@ class Erasure:
 
 
 async def _all(connection: PoolConnectionProxy, table: str, user_id: str) -> int:
-    return _count(await connection.execute(f"DELETE FROM {table} WHERE user_id = $1", user_id))
+    statement = f"DELETE FROM {table} WHERE user_id = $1"
+    return _count(await connection.execute(statement, user_id, timeout=STATEMENT_SECONDS))
 
 
 async def _readings(connection: PoolConnectionProxy, user_id: str) -> int:
-    span = await connection.fetchrow(_SPAN, user_id)
+    span = await connection.fetchrow(_SPAN, user_id, timeout=STATEMENT_SECONDS)
     first, last = span or (None, None)
     removed = 0
     while first is not None and first <= last:
@@ -113,7 +117,7 @@ async def _step(connection: PoolConnectionProxy, user_id: str, first: datetime, 
     """With constants in its plan it unpacks the person's own rows alone where chunks are compressed."""
     async with connection.transaction():
         await connection.execute(_PLAN_WITH_CONSTANTS)
-        return _count(await connection.execute(_READINGS, user_id, first, end))
+        return _count(await connection.execute(_READINGS, user_id, first, end, timeout=STATEMENT_SECONDS))
 
 
 def _count(status: str) -> int:

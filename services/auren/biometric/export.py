@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+import anyio
 import asyncpg
 import msgspec
 
@@ -21,10 +22,18 @@ from auren.http import ProblemError
 from auren.link import UnavailableError
 
 if TYPE_CHECKING:
+    from anyio.streams.memory import MemoryObjectSendStream
     from asyncpg.pool import PoolConnectionProxy
 
 ROWS_AT_ONCE: Final = 5_000
 RETRY_AFTER_SECONDS: Final = 30
+PIECES_AHEAD: Final = 2
+READER_SECONDS: Final = 30.0
+"""How long a reader may take for a piece: whoever does not read keeps neither the connection nor everybody's turn."""
+
+EXPORT_SECONDS: Final = 900.0
+STATEMENT_SECONDS: Final = 300.0
+"""To sort a year of a person's readings out of compressed chunks takes longer than a request of another kind may."""
 
 README: Final = """All that AUREN keeps of you, as it was at one moment.
 
@@ -42,8 +51,12 @@ delivery once, and what is about to be told to NEUROS.
 _encoder: Final = msgspec.json.Encoder()
 
 
+class SlowReaderError(Exception):
+    """Whoever asked for the export does not read it."""
+
+
 class Export:
-    """Makes exports, one at a time: each keeps a connection for as long as its reader reads."""
+    """Makes exports, one at a time: each keeps a connection for as long as its reader reads, within a bound."""
 
     def __init__(self, database: Database, neuros: Neuros | None) -> None:
         """Both are owned by the service."""
@@ -59,15 +72,34 @@ class Export:
         if self._busy.locked():
             retry = {"Retry-After": str(RETRY_AFTER_SECONDS)}
             raise ProblemError(503, "unavailable", "another export is being made", "ask again in a while", retry)
-        async with self._busy, self._database.connection() as connection:
-            async with connection.transaction(isolation="repeatable_read", readonly=True):
-                archive = _Archive()
-                yield archive.text("README.txt", README)
-                for store in (READINGS, *LEARNT, PEOPLE, CONNECTIONS):
-                    async for piece in _table(connection, archive, store, user_id):
-                        yield piece
-            yield await self._sessions(archive, user_id, authorization)
-            yield archive.end()
+        written, pieces = anyio.create_memory_object_stream[bytes](PIECES_AHEAD)
+        writing = asyncio.create_task(self._write(written, user_id, authorization))
+        try:
+            async for piece in pieces:
+                yield piece
+            await writing
+        finally:
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+            pieces.close()
+
+    async def _write(self, written: MemoryObjectSendStream[bytes], user_id: str, authorization: str) -> None:
+        """Raises SlowReaderError, besides what `stream` raises."""
+        until = asyncio.get_running_loop().time() + EXPORT_SECONDS
+        with written:
+            async with self._busy, self._database.connection() as connection:
+                async for piece in self._pieces(connection, user_id, authorization):
+                    await _give(written, piece, until)
+
+    async def _pieces(self, connection: PoolConnectionProxy, user_id: str, authorization: str) -> AsyncIterator[bytes]:
+        archive = _Archive()
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            yield archive.text("README.txt", README)
+            for store in (READINGS, *LEARNT, PEOPLE, CONNECTIONS):
+                async for piece in _table(connection, archive, store, user_id):
+                    yield piece
+        yield await self._sessions(archive, user_id, authorization)
+        yield archive.end()
 
     async def _sessions(self, archive: _Archive, user_id: str, authorization: str) -> bytes:
         """What NEUROS keeps, or a note that it could not be asked."""
@@ -123,6 +155,16 @@ class _Sink(io.RawIOBase):
         return b"".join(pieces)
 
 
+async def _give(written: MemoryObjectSendStream[bytes], piece: bytes, until: float) -> None:
+    """Raises SlowReaderError, also when the whole export takes longer than `until` on the loop's clock."""
+    now = asyncio.get_running_loop().time()
+    try:
+        async with asyncio.timeout_at(min(now + READER_SECONDS, until)):
+            await written.send(piece)
+    except TimeoutError:
+        raise SlowReaderError from None
+
+
 async def _table(
     connection: PoolConnectionProxy, archive: _Archive, store: Store, user_id: str
 ) -> AsyncIterator[bytes]:
@@ -130,7 +172,7 @@ async def _table(
     columns = [(a.name, a.type.name == "jsonb") for a in statement.get_attributes() if a.name not in store.hidden]
     cursor = await statement.cursor(user_id)
     with archive.file(f"{store.table}.jsonl") as file:
-        while rows := await cursor.fetch(ROWS_AT_ONCE):
+        while rows := await cursor.fetch(ROWS_AT_ONCE, timeout=STATEMENT_SECONDS):
             await asyncio.to_thread(file.writelines, _lines(rows, columns))
             yield archive.taken()
     yield archive.taken()
