@@ -28,7 +28,10 @@ SELECT a.place, c.user_id
 FROM unnest($1::text[], $2::text[], $3::timestamptz[])
     WITH ORDINALITY AS a(provider, provider_user_id, received_at, place)
 JOIN connections c USING (provider, provider_user_id)
-WHERE a.received_at >= c.owned_from AND (c.disconnected_at IS NULL OR a.received_at <= c.disconnected_at)
+WHERE a.received_at >= c.owned_from AND (
+    c.disconnected_at IS NULL OR a.received_at <= c.disconnected_at
+    OR EXISTS (SELECT FROM erased_users e WHERE e.user_id = c.user_id)
+)
 """
 _CONNECT = """
 INSERT INTO connections AS known (provider, provider_user_id, user_id, connected_at)
@@ -93,7 +96,8 @@ class Connections:
         """Our users, for those of `subjects` who are known.
 
         A delivery belongs to the connection also when it came before it: vendors are faster than callbacks. It does
-        not when it came after the person disconnected, or while the vendor's id was another user's.
+        not when it came after the person disconnected, or while the vendor's id was another user's. What comes after
+        somebody who was erased is known as theirs all the same, so that it is dropped and not kept for an unknown.
         """
         asked = [subject for subject in dict.fromkeys(subjects) if _PROVIDER_USER_ID.fullmatch(subject[1])]
         if not asked:

@@ -20,7 +20,7 @@ THREAD_FROM_BYTES: Final = 256 * 1024
 """Larger bodies are decoded in a thread: the event loop must go on to keep the membership of the group."""
 
 ErasedUsers = Callable[[Sequence[str]], Awaitable[Mapping[str, datetime]]]
-"""When users were erased, for those of the given ones who were. Raises UnavailableError."""
+"""When users were erased, for those of the given ones who were: they stay so. Raises UnavailableError."""
 
 Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
@@ -145,8 +145,7 @@ def _owned(delivery: Delivery, whose: Whose | DecodeError | None, users: Mapping
 def _unless_erased(owned: Owned | DecodeError, erased: Mapping[str, datetime]) -> Owned | DecodeError:
     if isinstance(owned, DecodeError):
         return owned
-    gone = erased.get(owned.delivery.user_id)
-    if gone is not None and owned.delivery.received_at <= gone:
+    if owned.delivery.user_id in erased:
         return Owned(owned.delivery, Fate.ERASED)
     return owned
 

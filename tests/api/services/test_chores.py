@@ -20,7 +20,6 @@ from auren.bridge.chores.housekeeping import ExpiredStates, Reencryption
 from auren.bridge.chores.ledger import Ledger
 from auren.bridge.chores.progress import Due, Progress
 from auren.bridge.chores.subscriptions import WANTED, Remembered
-from auren.bridge.connect.accounts import Disconnected
 from auren.bridge.connect.books import Books
 from auren.bridge.connections import Connections
 from auren.bridge.tokens import TokenBox, Tokens, TokenStore
@@ -235,6 +234,22 @@ async def test_tokens_of_a_former_key_are_encrypted_anew(replicas: tuple[Databas
     assert tokens.access == "access"
 
 
+class Vendors:
+    """Accounts whose vendors answer, or not."""
+
+    def __init__(self, books: Books) -> None:
+        self.books = books
+        self.away = {"whoop"}
+        self.asked: list[tuple[str, str]] = []
+
+    async def end_there(self, provider: str, user_id: str) -> tuple[str, ...]:
+        self.asked.append((provider, user_id))
+        return ("away",) if provider in self.away else ()
+
+    async def end_here(self, provider: str, user_id: str) -> None:
+        await self.books.end(provider, user_id, datetime.now(UTC))
+
+
 async def test_who_was_erased_is_disconnected_and_forgotten_and_nobody_else(
     empty: Platform, replicas: tuple[Database, Database]
 ) -> None:
@@ -242,24 +257,47 @@ async def test_who_was_erased_is_disconnected_and_forgotten_and_nobody_else(
     for user in (gone, other):
         await connected(database, "whoop", user)
     await query(empty, "INSERT INTO erased_users (user_id) VALUES ($1)", gone)
-    books = Books(database, TokenBox("k1:" + "aa" * 32))
-    ended: list[tuple[str, str]] = []
+    vendors = Vendors(Books(database, TokenBox("k1:" + "aa" * 32)))
+    clock = [0.0]
+    erase = TokenStore(database, TokenBox("k1:" + "aa" * 32)).erase
+    chore = ErasedPeople(database, ("oura", "whoop"), vendors, erase, lambda: clock[0])
 
-    async def end(provider: str, user_id: str) -> Disconnected:
-        ended.append((provider, user_id))
-        done = await books.end(provider, user_id, datetime.now(UTC))
-        return Disconnected(len(done.provider_user_ids), False, ("the vendor is away",))
+    async def known() -> tuple[set[str], set[str]]:
+        tables = ("oauth_tokens", "connections WHERE disconnected_at IS NULL")
+        tokens, open_ = [{r["user_id"] for r in await query(empty, f"SELECT user_id FROM {t}")} for t in tables]
+        return tokens, open_
 
-    chore = ErasedPeople(database, ("oura", "whoop"), end, TokenStore(database, TokenBox("k1:" + "aa" * 32)).erase)
-    for _ in range(2):
+    for _ in range(2):  # the vendor is away: it is asked once an hour, and what it is told with stays
         await chore.run()
-    assert ended == [("oura", gone), ("whoop", gone)]
-    assert [r["user_id"] for r in await query(empty, "SELECT user_id FROM oauth_tokens")] == [other]
-    of_whom = "SELECT user_id FROM connections ORDER BY user_id"
-    assert {r["user_id"] for r in await query(empty, of_whom)} == {gone, other}  # what still comes is known as theirs
+    assert vendors.asked == [("oura", gone), ("whoop", gone)]
+    assert await known() == ({gone, other}, {gone, other})
+    assert [due.user_id for due in await Progress(database).due("whoop", {"sleep": NOW}, 10)] == [other]
+    clock[0] += 3601
+    vendors.away = set()
+    await chore.run()
+    assert await known() == ({other}, {other})
+    everybody = "SELECT user_id FROM connections"
+    assert {r["user_id"] for r in await query(empty, everybody)} == {gone, other}
+    late = datetime.now(UTC) + HOUR
+    assert await Connections(database).user_of("whoop", f"of-{gone}", late) == gone  # what still comes is theirs
+    await query(empty, "UPDATE connections SET disconnected_at = now() - interval '26 hours' WHERE user_id = $1", gone)
+    await chore.run()
+    assert {r["user_id"] for r in await query(empty, everybody)} == {gone, other}  # parked before the erasure
     await query(empty, "UPDATE erased_users SET erased_at = now() - interval '26 hours' WHERE user_id = $1", gone)
     await chore.run()
-    assert [r["user_id"] for r in await query(empty, of_whom)] == [other]
+    assert [r["user_id"] for r in await query(empty, everybody)] == [other]
+
+
+async def test_a_vendor_that_stays_away_keeps_nobody_for_more_than_a_week(
+    empty: Platform, replicas: tuple[Database, Database]
+) -> None:
+    database, gone = replicas[0], new_user()
+    await connected(database, "whoop", gone)
+    await query(empty, "INSERT INTO erased_users VALUES ($1, now() - interval '8 days')", gone)
+    box = TokenBox("k1:" + "aa" * 32)
+    await ErasedPeople(database, ("whoop",), Vendors(Books(database, box)), TokenStore(database, box).erase).run()
+    assert await query(empty, "SELECT user_id FROM oauth_tokens") == []
+    assert await query(empty, "SELECT user_id FROM connections WHERE disconnected_at IS NULL") == []
 
 
 # --- processes

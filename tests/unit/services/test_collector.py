@@ -140,8 +140,9 @@ async def test_dead_letters_come_after_everything_else_of_a_batch(
     assert len(works.log.dead) == 1
 
 
-async def test_what_came_before_an_erasure_is_dropped(works: Works) -> None:
-    works.erased["anna"] = NOW
+@pytest.mark.parametrize("after", [timedelta(days=1), timedelta(), timedelta(days=-1)])
+async def test_what_comes_of_who_was_erased_is_dropped(works: Works, after: timedelta) -> None:
+    works.erased["anna"] = NOW - after
     await works.collector.handle([arrived("terra", daily())])
     await works.collector.handle([arrived("terra", daily(reference=None))])
     works.people.users["terra", TERRA_ID] = "anna"

@@ -72,6 +72,12 @@ class MemoryBooks:
             return Ended(ids.get(provider, ()), had_tokens=False, tokens=None)
         return Ended((found[0],), had_tokens=True, tokens=found[1])
 
+    async def held(self, provider: str, user_id: str) -> Ended:
+        kept = dict(self.saved)
+        found = await self.end(provider, user_id, NOON)
+        self.saved = kept
+        return found
+
     async def of(self, user_id: str) -> list[Known]:
         return [Known(p, NOON, True, t.scopes) for (p, u), (_, t) in self.saved.items() if u == user_id]
 
@@ -273,6 +279,18 @@ async def test_disconnecting_says_what_the_vendor_did(bench: Bench) -> None:
     bench.double.faults.append(Fault(403, path="/v2/user/access"))
     assert await bench.accounts.end("whoop", USER) == Disconnected(1, False, ("the vendor answered 403",))
     assert bench.books.saved == {}
+
+
+async def test_a_vendor_is_told_first_where_what_it_is_told_with_must_not_be_lost(bench: Bench) -> None:
+    await bench.finish()
+    bench.double.faults.append(Fault(403, path="/v2/user/access"))
+    assert await bench.accounts.end_there("whoop", USER) == ("the vendor answered 403",)
+    assert bench.books.saved
+    assert await bench.accounts.end_there("whoop", USER) == ()
+    assert bench.double.logins.revoked == ["456"]
+    await bench.accounts.end_here("whoop", USER)
+    assert bench.books.saved == {}
+    assert bench.double.logins.revoked == ["456"]
 
 
 async def test_of_terras_connections_each_is_ended(bench: Bench) -> None:

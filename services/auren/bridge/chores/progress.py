@@ -16,7 +16,7 @@ LEFT JOIN reconciliations r
     ON (r.user_id, r.provider, r.data_type) = (t.user_id, t.provider, wanted.data_type)
 WHERE t.provider = $1 AND (r.until IS NULL OR r.until < wanted.before) AND EXISTS (
     SELECT FROM connections c WHERE c.user_id = t.user_id AND c.provider = t.provider AND c.disconnected_at IS NULL
-)
+) AND NOT EXISTS (SELECT FROM erased_users e WHERE e.user_id = t.user_id)
 """
 _DUE: Final = f"""
 SELECT t.user_id, wanted.data_type, r.until {_WAITING}

@@ -56,7 +56,7 @@ def chores(
     reconciliation = Reconciliation(
         sources(settings, vendors), Progress(database), outbox, reach, settings.reconcile_round_seconds, metrics
     )
-    erased = ErasedPeople(database, (oura.PROVIDER, whoop.PROVIDER, terra.PROVIDER), accounts.end, vendors.tokens.erase)
+    erased = ErasedPeople(database, (oura.PROVIDER, whoop.PROVIDER, terra.PROVIDER), accounts, vendors.tokens.erase)
     return Chores(
         (
             Chore("token-reencryption", REENCRYPTION_SECONDS, Reencryption(vendors.tokens, metrics).run, at_start=True),

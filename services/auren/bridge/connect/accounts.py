@@ -89,6 +89,8 @@ class Ledger(Protocol):
 
     async def end(self, provider: str, user_id: str, at: datetime) -> Ended: ...
 
+    async def held(self, provider: str, user_id: str) -> Ended: ...
+
     async def of(self, user_id: str) -> list[Known]: ...
 
 
@@ -161,6 +163,16 @@ class Accounts:
         at_vendor = bool(ended.provider_user_ids) if provider == TERRA else ended.had_tokens
         trouble = await self._trouble(provider, ended)
         return Disconnected(len(ended.provider_user_ids), not trouble if at_vendor else None, trouble)
+
+    async def end_there(self, provider: str, user_id: str) -> tuple[str, ...]:
+        """Disconnect at the vendor alone; why that has failed, empty once it has not. Raises as `end`."""
+        self._require(provider)
+        return await self._trouble(provider, await self._books.held(provider, user_id))
+
+    async def end_here(self, provider: str, user_id: str) -> None:
+        """Disconnect without a word to the vendor. Raises as `end`."""
+        self._require(provider)
+        await self._books.end(provider, user_id, self._now())
 
     async def of(self, user_id: str) -> list[Known]:
         """The connections of a person. Raises UnavailableError."""

@@ -55,6 +55,10 @@ WHERE provider = $1 AND user_id = $2
 """
 """Clocks of replicas differ, and who waits for the lock was asked before: what a person did last is the latest."""
 _FORGET: Final = "DELETE FROM connections WHERE provider = $1 AND provider_user_id = $2 AND user_id = $3"
+_OPEN: Final = """
+SELECT provider_user_id FROM connections
+WHERE provider = $1 AND user_id = $2 AND disconnected_at IS NULL ORDER BY provider_user_id
+"""
 _LIST: Final = """
 SELECT c.provider, c.connected_at, t.user_id IS NOT NULL AS tokens, coalesce(t.scopes, '{}') AS scopes
 FROM connections c LEFT JOIN oauth_tokens t USING (user_id, provider)
@@ -99,7 +103,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What a disconnection ended: the vendor's ids, and the tokens, None where there were none or they do not open."""
+    """What a disconnection ended, or would: the vendor's ids, and the tokens, None where there are none that open."""
 
     provider_user_ids: tuple[str, ...]
     had_tokens: bool
@@ -166,6 +170,13 @@ class Books:
             sealed = await self._tokens.take_within(connection, provider, user_id)
         return Ended(tuple(ids), sealed is not None, _opened(sealed))
 
+    async def held(self, provider: str, user_id: str) -> Ended:
+        """What `end` would end."""
+        async with self._one_at_a_time(provider, user_id) as connection:
+            rows = await connection.fetch(_OPEN, provider, user_id)
+            sealed = await self._tokens.lock_within(connection, provider, user_id)
+        return Ended(tuple(row["provider_user_id"] for row in rows), sealed is not None, _opened(sealed))
+
     async def of(self, user_id: str) -> list[Known]:
         """The connections of a person."""
         async with self._database.connection() as connection:
@@ -212,5 +223,5 @@ def _opened(sealed: Sealed | None) -> Tokens | None:
     try:
         return sealed.open()
     except DecryptionError as error:
-        _log.error("tokens that are removed do not open", error=type(error).__name__)
+        _log.error("tokens that are to end do not open", error=type(error).__name__)
         return None
