@@ -71,6 +71,7 @@ FLOWS: Final = (
     Flow("biometric-production", "redis", REDIS_PORT, "hot values"),
     Flow("biometric-bridge", "redis", REDIS_PORT, "rate limits, locks"),
     Flow("neuros-advanced", "chromadb", CHROMADB_PORT, "vectors; Chroma has no authentication, this line is its guard"),
+    Flow("biometric-production", "neuros-advanced", NEUROS_PORT, "chat and a person's memory, with their own token"),
     Flow(ANYONE, "neuros-advanced", NEUROS_PORT, "people; every request carries a token"),
     Flow(ANYONE, "biometric-production", BIOMETRIC_PORT, "people; every request carries a token"),
     Flow(ANYONE, "biometric-bridge", BRIDGE_PORT, "webhooks; every delivery is verified"),

@@ -14,7 +14,8 @@ import msgspec
 
 from auren.biometric.neuros import Neuros
 from auren.database import Database
-from auren.http import ProblemError
+from auren.http import ProblemError, problem_of
+from auren.telemetry import Metrics
 
 _KEEP = """
 INSERT INTO chat_messages (user_id, session_id, role, content, detail)
@@ -41,16 +42,30 @@ class Said:
 class Chats:
     """All conversations; `neuros` is None where it is switched off."""
 
-    def __init__(self, database: Database, neuros: Neuros | None) -> None:
-        """Both are owned by the service."""
+    def __init__(self, database: Database, neuros: Neuros | None, metrics: Metrics) -> None:
+        """Database and NEUROS are owned by the service."""
         self._database = database
         self._neuros = neuros
+        self._messages = metrics.counter(
+            "chat_messages", "Messages to NEUROS, by the status of their answer", ("status",)
+        )
+        self.sockets = metrics.gauge("chat_sockets", "Open sockets of conversations")
 
     async def say(self, user_id: str, question: Mapping[str, Any], authorization: str) -> Said:
-        """Ask NEUROS. Raises UnavailableError, and ProblemError for what NEUROS refuses or where it is switched off.
+        """Ask NEUROS. Raises what `Neuros.analyze` raises, and ProblemError where NEUROS is switched off.
 
         `question` is what NEUROS' `POST /api/agents/neuros/analyze` takes, with a `session_id`.
         """
+        try:
+            said = await self._say(user_id, question, authorization)
+        except Exception as error:
+            found = problem_of(error)
+            self._messages.labels(str(found.status if found else 500)).inc()
+            raise
+        self._messages.labels("200").inc()
+        return said
+
+    async def _say(self, user_id: str, question: Mapping[str, Any], authorization: str) -> Said:
         if self._neuros is None:
             raise ProblemError(503, "not-configured", "NEUROS is switched off", headers={"Retry-After": "3600"})
         session = str(question["session_id"])

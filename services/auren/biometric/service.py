@@ -80,7 +80,7 @@ def build(settings: BiometricSettings, health: Health, metrics: Metrics) -> Fast
         live,
         producer,
         Admission(MAX_BYTES_IN_FLIGHT),
-        Chats(database, neuros),
+        Chats(database, neuros, metrics),
     )
     retention = Retention(settings, database, metrics)
     parts: list[Part] = [database, revocations, limits, hot, producer, outbox, consumer, retention, live]

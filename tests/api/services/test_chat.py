@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -100,12 +101,17 @@ def test_without_neuros_the_answer_says_so_and_what_was_said_is_kept(
     answer = say(platform, service, user, "are you there?", session_id="s2")
     assert answer.status_code == 503
     assert "neuros" in answer.json()["title"]
+    assert int(answer.headers["retry-after"]) >= 1
     assert [m["content"] for m in history(platform, service, user, "s2")["messages"]] == ["are you there?"]
 
 
 @pytest.mark.parametrize("session", ["a/b", "..", "x" * 65, "%00", "a b"])
 def test_a_hostile_session_is_refused(platform: Platform, neuros: Service, service: Service, session: str) -> None:
-    assert say(platform, service, new_user(), "hello", session_id=session).status_code == 422
+    user = new_user()
+    assert say(platform, service, user, "hello", session_id=session).status_code == 422
+    path = "/api/chat/history/" + quote(session, safe="")
+    answer = httpx.get(service.url(path), headers=platform.bearer(user, CHAT), timeout=30)
+    assert answer.status_code in {404, 422}
 
 
 async def test_nothing_is_kept_of_somebody_who_was_erased(
@@ -129,11 +135,16 @@ async def test_a_socket_answers_each_message_in_turn(platform: Platform, neuros:
         assert (await asked(talking, "no json"))["status"] == 422
         assert (await asked(talking, {"message": ""}))["detail"] == "message"
         assert (await asked(talking, {"message": "x" * 40_000}))["status"] == 413
+        await talking.send(b"bytes")
+        assert json.loads(await talking.recv())["status"] == 422
         neuros.server.kill()
         lost = await asked(talking, {"message": "and now?"})
-        assert (lost["type"], lost["status"]) == ("error", 503)
+        assert (lost["type"], lost["status"], lost["retry_after"]) == ("error", 503, 5)
+        assert "auren_biometric_chat_sockets 1.0" in service.metrics()
     kept = [message["content"] for message in history(platform, service, user, "s1")["messages"]]
     assert kept[::2] == ["hello", "How am I doing?", "and now?"]
+    assert user not in service.metrics()
+    assert user not in service.server.log.read_text()
 
 
 async def test_a_socket_needs_a_token_of_ours_and_a_page_that_is_allowed(

@@ -1,7 +1,6 @@
 """Conversations with NEUROS: by request and answer, and by a socket."""
 
 import asyncio
-import json
 import time
 import uuid
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ MOST_SOCKETS: Final = 200
 PROTOCOL: Final = "bearer"
 EXPIRED: Final = 4401
 TRY_LATER: Final = 1013
-"""Close codes: the token has expired; too many sockets (RFC 6455's registry, "try again later")."""
+"""Close codes: the token has ended; too many sockets (RFC 6455's registry, "try again later")."""
 
 ANSWERS: dict[int | str, dict[str, Any]] = {
     **problem(410, "the person was erased", "erased"),
@@ -52,6 +51,23 @@ class Say(BaseModel):
 class SaidOut(BaseModel):
     """NEUROS' answer as it gave it, and where both messages stand in the history."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "message_id": 41,
+                    "reply_id": 42,
+                    "session_id": "evening",
+                    "answer": {
+                        "response": "Your heart rate is 61 beats per minute, 6 minutes ago.",
+                        "mode": "companion",
+                        "session_id": "evening",
+                    },
+                }
+            ]
+        }
+    )
+
     message_id: int
     reply_id: int
     session_id: str
@@ -69,7 +85,30 @@ class MessageOut(BaseModel):
 
 
 class HistoryOut(BaseModel):
-    """Messages, oldest first. `next` is the `after` of the following page, null on the last one."""
+    """Messages, oldest first. `next` is the `after` of the following page, null on the last one.
+
+    A person's message that no reply follows was not answered: NEUROS was away, or refused it.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "session_id": "evening",
+                    "messages": [
+                        {
+                            "id": 41,
+                            "at": "2026-03-04T20:15:00Z",
+                            "role": "person",
+                            "content": "How am I doing?",
+                            "detail": {},
+                        }
+                    ],
+                    "next": None,
+                }
+            ]
+        }
+    )
 
     session_id: str
     messages: list[MessageOut]
@@ -140,31 +179,36 @@ class _Sockets:
         if origin is not None and origin not in self._origins:
             await socket.close()
             return
-        await socket.accept(subprotocol=PROTOCOL)
         if self._open >= MOST_SOCKETS:
+            await socket.accept(subprotocol=PROTOCOL)
             await socket.close(TRY_LATER)
             return
-        self._open += 1
+        self._open += 1  # before anything is awaited: two that come together are both counted
+        self._chats.sockets.inc()
         try:
+            await socket.accept(subprotocol=PROTOCOL)
             await self._talk(socket, session, caller, authorization)
         except (WebSocketDisconnect, TimeoutError):
             pass
         finally:
             self._open -= 1
+            self._chats.sockets.dec()
 
     async def _talk(self, socket: WebSocket, session: str, caller: Principal, authorization: str) -> None:
         left = caller.expires_at + LEEWAY_SECONDS - time.time()
         try:
             async with asyncio.timeout(max(0.0, left)):
                 while True:
-                    await socket.send_json(
-                        await self._reply(await socket.receive_text(), session, caller, authorization)
-                    )
-        except TimeoutError:
+                    await socket.send_json(await self._reply(await _text(socket), session, caller, authorization))
+        except (TimeoutError, UnauthorizedError):
             await socket.close(EXPIRED)
 
-    async def _reply(self, text: str, session: str, caller: Principal, authorization: str) -> dict[str, Any]:
+    async def _reply(self, text: str | None, session: str, caller: Principal, authorization: str) -> dict[str, Any]:
+        """The frame that answers one message. Raises UnauthorizedError when the token is not valid any more."""
         try:
+            await self._verifier.caller(authorization)  # each message counts, and a token may be revoked meanwhile
+            if text is None:
+                raise ProblemError(422, "invalid", "the message is not valid", "a frame of text is needed")
             if len(text.encode()) > MOST_FRAME_BYTES:
                 raise ProblemError(413, "too-large", "the message is too large", f"at most {MOST_FRAME_BYTES} bytes")
             said = Say.model_validate_json(text)
@@ -172,10 +216,28 @@ class _Sockets:
         except ValidationError as error:
             fields = sorted({".".join(map(str, fault["loc"])) or "the message" for fault in error.errors()})
             return {"type": "error", "status": 422, "title": "the message is not valid", "detail": ", ".join(fields)}
+        except UnauthorizedError:
+            raise
         except Exception as error:
             found_problem = problem_of(error)
             if found_problem is None:
                 raise
-            body: dict[str, Any] = json.loads(bytes(found_problem.response().body))
-            return {"type": "error", **{name: body[name] for name in ("status", "title", "detail") if name in body}}
+            return _error(found_problem)
         return {"type": "reply", "message_id": found.message_id, "reply_id": found.reply_id, "answer": found.answer}
+
+
+async def _text(socket: WebSocket) -> str | None:
+    """The next frame; None for a binary one. Raises WebSocketDisconnect."""
+    message = await socket.receive()
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(message["code"], message.get("reason"))
+    text: str | None = message.get("text")
+    return text
+
+
+def _error(found: ProblemError) -> dict[str, Any]:
+    """A problem as a frame; `retry_after` (seconds) where waiting helps."""
+    body = found.body()
+    frame = {"type": "error"} | {name: body[name] for name in ("status", "title", "detail") if name in body}
+    wait = found.headers.get("Retry-After")
+    return frame | ({"retry_after": int(wait)} if wait else {})
