@@ -13,8 +13,11 @@ from auren.baselines import LONG, baseline
 from auren.modes import DEFAULTS, Baseline, Mode, Snapshot, Value, overridden
 from auren.modes.machine import INITIAL, ModeState, step
 from auren.modes.signals import anomalies, fall, pattern_confidence, variation
-from auren.modes.thresholds import Condition
+from auren.modes.thresholds import Condition, Rule
 from tests.unit.services.test_baselines import TODAY, days_of
+from tests.unit.services.test_modes import EDGES, FALLING, alone, beyond
+from tests.unit.services.test_modes import USUAL as EDGE_USUAL
+from tests.unit.services.test_modes import at as edge_of
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SWITCHING = DEFAULTS.switching
@@ -72,6 +75,36 @@ def test_the_mode_is_left_behind_the_hysteresis(share: float) -> None:
     back = 25 * (1 + SWITCHING.hysteresis) * share
     _, switched = after(at(0, hrv_rmssd=24), at(4000, hrv_rmssd=back))
     assert switched == [Mode.REFLEX, Mode.BASELINE][: 2 if share > 1 else 1]
+
+
+@pytest.mark.parametrize(("rule", "condition"), EDGES, ids=lambda part: getattr(part, "id", None))
+def test_every_condition_is_left_behind_its_own_hysteresis(rule: Rule, condition: Condition) -> None:
+    single = alone(Rule("single", rule.mode, conditions=(condition,)))
+    threshold, falls = condition.threshold, condition.comparison in FALLING
+    margin = threshold * (1 + SWITCHING.hysteresis if condition.comparison == "below" else 1 - SWITCHING.hysteresis)
+    edge = edge_of(msgspec.structs.replace(condition, threshold=margin))
+    step_back = 0.001 if falls else -0.001
+
+    def modes(*values: float) -> list[Mode]:
+        state, found = INITIAL, []
+        for number, value in enumerate(values):
+            now = START + timedelta(hours=number)
+            snapshot = Snapshot(
+                {condition.metric: Value(value, now)}, now, {condition.metric: Baseline(EDGE_USUAL, 28)}
+            )
+            state, _ = step(state, snapshot, single)
+            found.append(state.mode)
+        return found
+
+    assert modes(beyond(condition), edge - step_back, edge + step_back) == [rule.mode, rule.mode, Mode.BASELINE]
+    assert modes(edge - step_back) == [Mode.BASELINE]
+
+
+def test_no_hysteresis_for_a_rule_that_led_to_another_mode_in_an_earlier_version() -> None:
+    before = ModeState(Mode.GUARDIAN, START, "hrv-low")
+    state, decision = step(before, at(1000, hrv_rmssd=25.5))
+    assert decision is not None
+    assert (state.mode, decision.rule, decision.evidence) == (Mode.BASELINE, None, ())
 
 
 def test_what_is_too_old_to_be_sure_of_leads_nowhere() -> None:
