@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -19,6 +19,19 @@ MATURE_DAYS = 28
 
 ROUNDING = 1e-9
 """How far beyond a limit rounding alone may put a value: 30 % below 64 is 44.8, whichever way it is computed."""
+
+
+class Measured(Protocol):
+    """What rules need of the latest value of a metric; see `Value`."""
+
+    @property
+    def value(self) -> float: ...
+
+    @property
+    def time(self) -> datetime: ...
+
+    @property
+    def derived(self) -> bool: ...
 
 
 class Value(msgspec.Struct, frozen=True):
@@ -39,7 +52,7 @@ class Baseline(msgspec.Struct, frozen=True):
 class Snapshot(msgspec.Struct, frozen=True):
     """All that a decision depends on. `values` and `baselines` by metric; baselines only where they are trusted."""
 
-    values: Mapping[str, Value]
+    values: Mapping[str, Measured]
     now: datetime
     baselines: Mapping[str, Baseline] = {}
     said: frozenset[Cue] = frozenset()
@@ -115,7 +128,7 @@ def explain(check: Check | None, snapshot: Snapshot, thresholds: Thresholds) -> 
     return Decision(rule.mode, rule.id, _reason(rule, evidence, thresholds), evidence, off, confidence)
 
 
-def derived(values: Mapping[str, Value]) -> dict[str, Value]:
+def derived(values: Mapping[str, Measured]) -> dict[str, Measured]:
     """`values` with stress where it can be derived: 1 - recovery/100, of the same moment."""
     found = dict(values)
     recovery = values.get("recovery_score")
@@ -199,7 +212,7 @@ def _evidence(limit: Limit, snapshot: Snapshot, thresholds: Thresholds) -> Evide
 
 
 def _unusable(
-    metric: str, value: Value, snapshot: Snapshot, thresholds: Thresholds
+    metric: str, value: Measured, snapshot: Snapshot, thresholds: Thresholds
 ) -> Literal["stale", "future"] | None:
     age = snapshot.now - value.time
     if age < -LARGEST_SKEW:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auren.baselines import LONG, baseline
+from auren.baselines import LEAST_DAYS, LONG, baseline
 from auren.modes import DEFAULTS, Baseline, Mode, Snapshot, Value, overridden
 from auren.modes.machine import INITIAL, ModeState, step
-from auren.modes.signals import anomalies, fall, pattern_confidence, variation
+from auren.modes.signals import anomalies, fall, pattern_confidence, usual_bounds, variation
 from auren.modes.thresholds import Condition, Rule
 from tests.unit.services.test_baselines import TODAY, days_of
 from tests.unit.services.test_modes import EDGES, FALLING, alone, beyond
@@ -162,12 +162,22 @@ def test_anomalies_are_counted_where_the_usual_is_known() -> None:
     days = days_of({n: [50_000_000 + 1_000_000 * (n % 3)] for n in range(1, 29)})
     usual = baseline("resting_heart_rate", days, TODAY, LONG)
     assert usual is not None
-    limit = 3 * 1.4826 * usual.mad
-    assert anomalies({"resting_heart_rate": usual.median + limit - 0.01}, {"resting_heart_rate": usual}) == 0
-    assert anomalies({"resting_heart_rate": usual.median + limit + 0.01}, {"resting_heart_rate": usual}) == 1
-    assert anomalies({"resting_heart_rate": usual.median - limit - 0.01}, {"resting_heart_rate": usual}) == 1
-    assert anomalies({"spo2": 20}, {"resting_heart_rate": usual}) is None
-    assert anomalies({"heart_rate": 200}, {"heart_rate": usual}) is None
+    limit, bounds = 3 * 1.4826 * usual.mad, usual_bounds({"resting_heart_rate": usual, "heart_rate": usual})
+    assert bounds.keys() == {"resting_heart_rate"}
+
+    def counted(off: float, age: timedelta = timedelta()) -> int:
+        values = {"resting_heart_rate": Value(usual.median + off, START - age), "spo2": Value(20, START)}
+        return anomalies(values, bounds, START - timedelta(hours=36))
+
+    assert [counted(off) for off in (limit - 0.01, limit + 0.01, 0.01 - limit, -limit - 0.01)] == [0, 1, 0, 1]
+    assert counted(limit + 1, timedelta(hours=36)) == 0
+
+
+def test_nothing_is_far_off_where_the_usual_is_not_trusted_or_never_differs() -> None:
+    for days in ({n: [50_000_000] for n in range(1, 29)}, {n: [50_000_000 + n] for n in range(1, LEAST_DAYS[LONG])}):
+        usual = baseline("spo2", days_of(days), TODAY, LONG)
+        assert usual is not None
+        assert usual_bounds({"spo2": usual}) == {}
 
 
 def test_variation_and_patterns_are_told_only_where_they_are() -> None:
