@@ -4,7 +4,18 @@ decision = decide(Snapshot(values=..., now=...))
 decision.mode, decision.reason, decision.evidence, decision.off
 """
 
-from auren.modes.engine import LARGEST_SKEW, Baseline, Decision, Evidence, Off, Snapshot, Value, decide, derived
+from auren.modes.engine import (
+    LARGEST_SKEW,
+    Baseline,
+    Decision,
+    Evidence,
+    Measured,
+    Off,
+    Snapshot,
+    Value,
+    decide,
+    derived,
+)
 from auren.modes.thresholds import DEFAULTS, Mode, Overrides, Thresholds, overridden, override
 
 __all__ = [
@@ -13,6 +24,7 @@ __all__ = [
     "Baseline",
     "Decision",
     "Evidence",
+    "Measured",
     "Mode",
     "Off",
     "Overrides",

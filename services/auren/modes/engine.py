@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 
-from auren.modes.thresholds import DEFAULTS, NEEDS_BASELINE, Condition, Cue, Mode, Rule, Thresholds
+from auren.modes.thresholds import DEFAULTS, NEEDS_BASELINE, Check, Cue, Limit, Mode, Rule, Thresholds
 
 LARGEST_SKEW = timedelta(minutes=10)
 """How far in the future a value's time may lie, for clocks differ; beyond it the value is not used."""
@@ -16,6 +16,22 @@ DERIVED_CONFIDENCE = 0.9
 YOUNGEST_CONFIDENCE = 0.75
 MATURE_DAYS = 28
 """A comparison with a baseline counts fully from this many days on, and from YOUNGEST_CONFIDENCE of it before."""
+
+ROUNDING = 1e-9
+"""How far beyond a limit rounding alone may put a value: 30 % below 64 is 44.8, whichever way it is computed."""
+
+
+class Measured(Protocol):
+    """What rules need of the latest value of a metric; see `Value`."""
+
+    @property
+    def value(self) -> float: ...
+
+    @property
+    def time(self) -> datetime: ...
+
+    @property
+    def derived(self) -> bool: ...
 
 
 class Value(msgspec.Struct, frozen=True):
@@ -36,7 +52,7 @@ class Baseline(msgspec.Struct, frozen=True):
 class Snapshot(msgspec.Struct, frozen=True):
     """All that a decision depends on. `values` and `baselines` by metric; baselines only where they are trusted."""
 
-    values: Mapping[str, Value]
+    values: Mapping[str, Measured]
     now: datetime
     baselines: Mapping[str, Baseline] = {}
     said: frozenset[Cue] = frozenset()
@@ -82,36 +98,37 @@ def decide(snapshot: Snapshot, thresholds: Thresholds = DEFAULTS) -> Decision:
     return explain(found_rule(snapshot, thresholds), snapshot, thresholds)
 
 
-def found_rule(snapshot: Snapshot, thresholds: Thresholds, standing: str | None = None) -> Rule | None:
-    """The first rule that holds with enough confidence; the rule `standing` holds on by the hysteresis."""
-    usable = {
-        metric: value
-        for metric, value in snapshot.values.items()
-        if metric in thresholds.metrics and _unusable(metric, value, snapshot, thresholds) is None
-    }
-    for rule in thresholds.rules:
-        margin = thresholds.switching.hysteresis if rule.id == standing else 0.0
-        if _holds(rule, usable, snapshot, thresholds, margin):
-            return rule
+def found_rule(
+    snapshot: Snapshot, thresholds: Thresholds, standing: tuple[Mode, str | None] | None = None
+) -> Check | None:
+    """The first rule that holds with enough confidence, ready for `explain`.
+
+    The rule `standing`, which has led to the mode that is named with it, holds on by the hysteresis.
+    """
+    for check in thresholds.checks:
+        limits = check.leaving if check.standing == standing else check.entering
+        if limits:
+            beyond = _beyond(limits, snapshot, check.spare)
+            if beyond and _holds(check, beyond, snapshot, thresholds):
+                return check
+        elif snapshot.said.intersection(check.rule.said):
+            return check
     return None
 
 
-def explain(rule: Rule | None, snapshot: Snapshot, thresholds: Thresholds) -> Decision:
-    """The decision that a rule, which holds, leads to."""
+def explain(check: Check | None, snapshot: Snapshot, thresholds: Thresholds) -> Decision:
+    """The decision that a rule, whose conditions are met without any hysteresis, leads to."""
     off = tuple(_off(snapshot, thresholds))
-    if rule is None:
+    if check is None:
         return Decision(Mode.BASELINE, None, _nothing(snapshot, thresholds), (), off)
-    evidence = tuple(
-        _evidence(condition, snapshot, thresholds) for condition in rule.conditions if _met(condition, snapshot)
-    )
-    evidence = tuple(
-        e for e in evidence if _unusable(e.metric, snapshot.values[e.metric], snapshot, thresholds) is None
-    )
+    rule = check.rule
+    beyond = _fresh(_beyond(check.entering, snapshot, check.spare), snapshot, thresholds)
+    evidence = tuple(_evidence(limit, snapshot, thresholds) for limit in beyond)
     confidence = _weakest([e.confidence for e in evidence], rule)
     return Decision(rule.mode, rule.id, _reason(rule, evidence, thresholds), evidence, off, confidence)
 
 
-def derived(values: Mapping[str, Value]) -> dict[str, Value]:
+def derived(values: Mapping[str, Measured]) -> dict[str, Measured]:
     """`values` with stress where it can be derived: 1 - recovery/100, of the same moment."""
     found = dict(values)
     recovery = values.get("recovery_score")
@@ -120,18 +137,44 @@ def derived(values: Mapping[str, Value]) -> dict[str, Value]:
     return found
 
 
-def _holds(rule: Rule, usable: Mapping[str, Value], snapshot: Snapshot, thresholds: Thresholds, margin: float) -> bool:
-    if rule.said:
-        return bool(snapshot.said.intersection(rule.said))
-    met: list[Condition] = []
-    for condition in rule.conditions:
-        value = usable.get(condition.metric)
-        if value is not None and _compare(condition, value.value, snapshot.baselines.get(condition.metric), margin):
-            met.append(condition)
-    if len(met) < rule.needed or not _together(rule, [usable[condition.metric].time for condition in met]):
+def _beyond(limits: Sequence[Limit], snapshot: Snapshot, spare: int) -> list[Limit]:
+    """The limits that values lie beyond, however old these are; none when more than `spare` are not reached.
+
+    Every event of every person comes through here, and nearly always nothing is beyond anything.
+    """
+    values, baselines = snapshot.values, snapshot.baselines
+    found: list[Limit] = []
+    for limit in limits:
+        _, metric, falls, relative, share, at = limit
+        value = values.get(metric)
+        usual = baselines.get(metric) if relative else None
+        if value is not None and (usual is not None or not relative):
+            if usual is not None:
+                at += share * usual.mean
+            if (at - value.value if falls else value.value - at) > ROUNDING:
+                found.append(limit)
+                continue
+        spare -= 1
+        if spare < 0:
+            return []
+    return found
+
+
+def _holds(check: Check, beyond: Iterable[Limit], snapshot: Snapshot, thresholds: Thresholds) -> bool:
+    met = _fresh(beyond, snapshot, thresholds)
+    times = [snapshot.values[limit.metric].time for limit in met]
+    if len(met) < check.rule.needed or not _together(check.rule, times):
         return False
-    confidence = _weakest([_confidence(condition, snapshot, thresholds) for condition in met], rule)
+    confidence = _weakest([_confidence(limit, snapshot, thresholds) for limit in met], check.rule)
     return confidence >= thresholds.switching.least_confidence
+
+
+def _fresh(limits: Iterable[Limit], snapshot: Snapshot, thresholds: Thresholds) -> list[Limit]:
+    return [
+        limit
+        for limit in limits
+        if _unusable(limit.metric, snapshot.values[limit.metric], snapshot, thresholds) is None
+    ]
 
 
 def _together(rule: Rule, times: Sequence[datetime]) -> bool:
@@ -143,70 +186,38 @@ def _weakest(confidences: list[float], rule: Rule) -> float:
     return sorted(confidences, reverse=True)[rule.needed - 1] if rule.conditions else 1.0
 
 
-def _confidence(condition: Condition, snapshot: Snapshot, thresholds: Thresholds) -> float:
-    value, baseline = snapshot.values[condition.metric], snapshot.baselines.get(condition.metric)
-    limit = timedelta(hours=thresholds.metrics[condition.metric].stale_after_hours)
-    confidence = 1 - 0.5 * max(0.0, (snapshot.now - value.time) / limit)
+def _confidence(limit: Limit, snapshot: Snapshot, thresholds: Thresholds) -> float:
+    value, baseline = snapshot.values[limit.metric], snapshot.baselines.get(limit.metric)
+    confidence = 1 - 0.5 * max(0.0, (snapshot.now - value.time) / thresholds.stale_after[limit.metric])
     if value.derived:
         confidence *= DERIVED_CONFIDENCE
-    if condition.comparison in NEEDS_BASELINE and baseline is not None:
+    if limit.relative and baseline is not None:
         confidence *= YOUNGEST_CONFIDENCE + (1 - YOUNGEST_CONFIDENCE) * min(1.0, baseline.days / MATURE_DAYS)
     return confidence
 
 
-def _met(condition: Condition, snapshot: Snapshot) -> bool:
-    value = snapshot.values.get(condition.metric)
-    return value is not None and _compare(condition, value.value, snapshot.baselines.get(condition.metric))
-
-
-def _evidence(condition: Condition, snapshot: Snapshot, thresholds: Thresholds) -> Evidence:
-    value, baseline = snapshot.values[condition.metric], snapshot.baselines.get(condition.metric)
+def _evidence(limit: Limit, snapshot: Snapshot, thresholds: Thresholds) -> Evidence:
+    value, baseline = snapshot.values[limit.metric], snapshot.baselines.get(limit.metric)
     return Evidence(
-        metric=condition.metric,
+        metric=limit.metric,
         value=value.value,
-        unit=thresholds.metrics[condition.metric].unit,
+        unit=thresholds.metrics[limit.metric].unit,
         time=value.time,
-        comparison=condition.comparison,
-        threshold=condition.threshold,
-        baseline=baseline.mean if baseline and condition.comparison in NEEDS_BASELINE else None,
+        comparison=limit.condition.comparison,
+        threshold=limit.condition.threshold,
+        baseline=baseline.mean if baseline and limit.relative else None,
         derived=value.derived,
-        confidence=round(_confidence(condition, snapshot, thresholds), 3),
+        confidence=round(_confidence(limit, snapshot, thresholds), 3),
     )
 
 
-def _compare(condition: Condition, value: float, baseline: Baseline | None, margin: float = 0.0) -> bool:
-    """Whether it is met; with a margin also before the value has reached the threshold by that share of it."""
-    threshold = condition.threshold * (1 + margin if condition.comparison == "below" else 1 - margin)
-    match condition.comparison:
-        case "below":
-            return _more(threshold, value)
-        case "above":
-            return _more(value, threshold)
-    if baseline is None:
-        return False
-    match condition.comparison:
-        case "drop":
-            return _more(baseline.mean - value, threshold)
-        case "rise":
-            return _more(value - baseline.mean, threshold)
-        case "drop_ratio":
-            return _more(baseline.mean - value, threshold * baseline.mean)
-        case "times_baseline":
-            return _more(value, threshold * baseline.mean)
-
-
-def _more(one: float, other: float) -> bool:
-    """Strictly more, and not by what rounding adds: 30 % below 64 is 44.8, whichever way it is computed."""
-    return one - other > 1e-9
-
-
 def _unusable(
-    metric: str, value: Value, snapshot: Snapshot, thresholds: Thresholds
+    metric: str, value: Measured, snapshot: Snapshot, thresholds: Thresholds
 ) -> Literal["stale", "future"] | None:
     age = snapshot.now - value.time
     if age < -LARGEST_SKEW:
         return "future"
-    return "stale" if age > timedelta(hours=thresholds.metrics[metric].stale_after_hours) else None
+    return "stale" if age > thresholds.stale_after[metric] else None
 
 
 def _off(snapshot: Snapshot, thresholds: Thresholds) -> Iterator[Off]:

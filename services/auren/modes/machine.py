@@ -32,13 +32,13 @@ def step(state: ModeState, snapshot: Snapshot, thresholds: Thresholds = DEFAULTS
     `snapshot.now` must not go back from call to call. While the cooldown lasts the mode stays; what calls for another
     one then still does when it is over, at the next call.
     """
-    rule = found_rule(snapshot, thresholds, state.rule)
-    mode = Mode.BASELINE if rule is None else rule.mode
-    name = None if rule is None else rule.id
+    found = found_rule(snapshot, thresholds, (state.mode, state.rule))
+    mode = Mode.BASELINE if found is None else found.rule.mode
+    name = None if found is None else found.rule.id
     if mode is state.mode:
         if name == state.rule and state.since is not None:
             return state, None
         return ModeState(mode, state.since or snapshot.now, name, state.switched_at), None
     if state.switched_at is not None and snapshot.now - state.switched_at < thresholds.switching.cooldown(mode):
         return state, None
-    return ModeState(mode, snapshot.now, name, snapshot.now), explain(rule, snapshot, thresholds)
+    return ModeState(mode, snapshot.now, name, snapshot.now), explain(found, snapshot, thresholds)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final
+from datetime import datetime
+from typing import Final, NamedTuple
 
 from auren.baselines import Baseline
+from auren.modes.engine import Measured
 
 ROBUST_SD: Final = 1.4826
 """The median absolute deviation times this estimates the standard deviation of normally distributed values."""
@@ -37,13 +39,32 @@ def variation(week: Baseline | None) -> float | None:
     return week.sd / week.mean if week is not None and week.trusted and week.mean > 0 else None
 
 
-def anomalies(values: Mapping[str, float], baselines: Mapping[str, Baseline]) -> int | None:
-    """How many values of ANOMALOUS metrics lie far from the usual; None while no baseline of theirs is trusted."""
-    known = [(values[m], baselines[m]) for m in ANOMALOUS if m in values and m in baselines]
-    judged = [(value, usual) for value, usual in known if usual.trusted and usual.mad > 0]
-    if not judged:
-        return None
-    return sum(abs(value - usual.median) > ANOMALY_SDS * ROBUST_SD * usual.mad for value, usual in judged)
+class Bounds(NamedTuple):
+    """What lies outside is far from the usual, in the metric's unit."""
+
+    low: float
+    high: float
+
+
+def usual_bounds(baselines: Mapping[str, Baseline]) -> dict[str, Bounds]:
+    """By ANOMALOUS metric whose baseline of 28 days is trusted, and whose days are not all the same."""
+    return {
+        metric: Bounds(
+            usual.median - ANOMALY_SDS * ROBUST_SD * usual.mad, usual.median + ANOMALY_SDS * ROBUST_SD * usual.mad
+        )
+        for metric, usual in baselines.items()
+        if metric in ANOMALOUS and usual.trusted and usual.mad > 0
+    }
+
+
+def anomalies(values: Mapping[str, Measured], bounds: Mapping[str, Bounds], since: datetime) -> int:
+    """How many values that were measured after `since` lie outside their metric's bounds."""
+    count = 0
+    for metric, (low, high) in bounds.items():
+        value = values.get(metric)
+        if value is not None and not low <= value.value <= high and value.time > since:
+            count += 1
+    return count
 
 
 def pattern_confidence(patterns: Iterable[tuple[str, float]]) -> float | None:

@@ -2,8 +2,9 @@
 
 from datetime import timedelta
 from enum import StrEnum
+from functools import cached_property
 from importlib.resources import files
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -68,6 +69,33 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
         return len(self.conditions) if self.at_least is None else self.at_least
 
 
+class Limit(NamedTuple):
+    """What a condition's metric is compared with: `fixed`, and `share` of the usual where it is `relative`.
+
+    `falls`: the value must lie below it, else above it.
+    """
+
+    condition: Condition
+    metric: str
+    falls: bool
+    relative: bool
+    share: float
+    fixed: float
+
+
+class Check(NamedTuple):
+    """A rule made ready to be tried for every event: the limits that lead to its mode, and those that keep it there.
+
+    `spare` is how many conditions need not be met.
+    """
+
+    rule: Rule
+    standing: tuple[Mode, str]
+    spare: int
+    entering: tuple[Limit, ...]
+    leaving: tuple[Limit, ...]
+
+
 Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 
 
@@ -85,7 +113,7 @@ class Switching(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return timedelta(seconds=self.cooldown_seconds * (self.urgent_factor if mode in self.urgent else 1))
 
 
-class Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     """The file as a whole. Construction raises ValueError for rules that could never hold or name no metric."""
 
     metrics: dict[str, MetricRule]
@@ -94,6 +122,8 @@ class Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         """What types cannot say."""
+        if len({rule.id for rule in self.rules}) < len(self.rules):
+            raise ValueError("two rules have the same id")
         for rule in self.rules:
             if bool(rule.conditions) == bool(rule.said):
                 raise ValueError(f"rule {rule.id} needs either conditions or said")
@@ -102,6 +132,45 @@ class Thresholds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             for condition in rule.conditions:
                 if condition.metric not in self.metrics:
                     raise ValueError(f"rule {rule.id} names {condition.metric}, which is no metric of this file")
+
+    @cached_property
+    def checks(self) -> tuple[Check, ...]:
+        """The rules, ready to be tried; made once."""
+        return tuple(_check(rule, self.switching.hysteresis) for rule in self.rules)
+
+    @cached_property
+    def stale_after(self) -> dict[str, timedelta]:
+        """How long a value counts, by metric."""
+        return {name: timedelta(hours=metric.stale_after_hours) for name, metric in self.metrics.items()}
+
+
+def _check(rule: Rule, hysteresis: float) -> Check:
+    return Check(
+        rule,
+        (rule.mode, rule.id),
+        len(rule.conditions) - rule.needed,
+        tuple(_limit(condition, 0) for condition in rule.conditions),
+        tuple(_limit(condition, hysteresis) for condition in rule.conditions),
+    )
+
+
+def _limit(condition: Condition, margin: float) -> Limit:
+    """With a margin, a share of the threshold, the limit that the value has to come back behind."""
+    comparison = condition.comparison
+    threshold = condition.threshold * (1 + margin if comparison == "below" else 1 - margin)
+    falls = comparison in {"below", "drop", "drop_ratio"}
+    match comparison:
+        case "below" | "above":
+            share, fixed = 0.0, threshold
+        case "drop":
+            share, fixed = 1.0, -threshold
+        case "rise":
+            share, fixed = 1.0, threshold
+        case "drop_ratio":
+            share, fixed = 1 - threshold, 0.0
+        case "times_baseline":
+            share, fixed = threshold, 0.0
+    return Limit(condition, condition.metric, falls, comparison in NEEDS_BASELINE, share, fixed)
 
 
 class Overrides(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

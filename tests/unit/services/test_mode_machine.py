@@ -9,12 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auren.baselines import LONG, baseline
+from auren.baselines import LEAST_DAYS, LONG, baseline
 from auren.modes import DEFAULTS, Baseline, Mode, Snapshot, Value, overridden
 from auren.modes.machine import INITIAL, ModeState, step
-from auren.modes.signals import anomalies, fall, pattern_confidence, variation
-from auren.modes.thresholds import Condition
+from auren.modes.signals import anomalies, fall, pattern_confidence, usual_bounds, variation
+from auren.modes.thresholds import Condition, Rule
 from tests.unit.services.test_baselines import TODAY, days_of
+from tests.unit.services.test_modes import EDGES, FALLING, alone, beyond
+from tests.unit.services.test_modes import USUAL as EDGE_USUAL
+from tests.unit.services.test_modes import at as edge_of
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SWITCHING = DEFAULTS.switching
@@ -74,6 +77,36 @@ def test_the_mode_is_left_behind_the_hysteresis(share: float) -> None:
     assert switched == [Mode.REFLEX, Mode.BASELINE][: 2 if share > 1 else 1]
 
 
+@pytest.mark.parametrize(("rule", "condition"), EDGES, ids=lambda part: getattr(part, "id", None))
+def test_every_condition_is_left_behind_its_own_hysteresis(rule: Rule, condition: Condition) -> None:
+    single = alone(Rule("single", rule.mode, conditions=(condition,)))
+    threshold, falls = condition.threshold, condition.comparison in FALLING
+    margin = threshold * (1 + SWITCHING.hysteresis if condition.comparison == "below" else 1 - SWITCHING.hysteresis)
+    edge = edge_of(msgspec.structs.replace(condition, threshold=margin))
+    step_back = 0.001 if falls else -0.001
+
+    def modes(*values: float) -> list[Mode]:
+        state, found = INITIAL, []
+        for number, value in enumerate(values):
+            now = START + timedelta(hours=number)
+            snapshot = Snapshot(
+                {condition.metric: Value(value, now)}, now, {condition.metric: Baseline(EDGE_USUAL, 28)}
+            )
+            state, _ = step(state, snapshot, single)
+            found.append(state.mode)
+        return found
+
+    assert modes(beyond(condition), edge - step_back, edge + step_back) == [rule.mode, rule.mode, Mode.BASELINE]
+    assert modes(edge - step_back) == [Mode.BASELINE]
+
+
+def test_no_hysteresis_for_a_rule_that_led_to_another_mode_in_an_earlier_version() -> None:
+    before = ModeState(Mode.GUARDIAN, START, "hrv-low")
+    state, decision = step(before, at(1000, hrv_rmssd=25.5))
+    assert decision is not None
+    assert (state.mode, decision.rule, decision.evidence) == (Mode.BASELINE, None, ())
+
+
 def test_what_is_too_old_to_be_sure_of_leads_nowhere() -> None:
     limit = timedelta(hours=DEFAULTS.metrics["recovery_score"].stale_after_hours)
     for age, mode in ((limit * 0.85, Mode.SENTINEL), (limit * 0.95, Mode.BASELINE)):
@@ -129,12 +162,22 @@ def test_anomalies_are_counted_where_the_usual_is_known() -> None:
     days = days_of({n: [50_000_000 + 1_000_000 * (n % 3)] for n in range(1, 29)})
     usual = baseline("resting_heart_rate", days, TODAY, LONG)
     assert usual is not None
-    limit = 3 * 1.4826 * usual.mad
-    assert anomalies({"resting_heart_rate": usual.median + limit - 0.01}, {"resting_heart_rate": usual}) == 0
-    assert anomalies({"resting_heart_rate": usual.median + limit + 0.01}, {"resting_heart_rate": usual}) == 1
-    assert anomalies({"resting_heart_rate": usual.median - limit - 0.01}, {"resting_heart_rate": usual}) == 1
-    assert anomalies({"spo2": 20}, {"resting_heart_rate": usual}) is None
-    assert anomalies({"heart_rate": 200}, {"heart_rate": usual}) is None
+    limit, bounds = 3 * 1.4826 * usual.mad, usual_bounds({"resting_heart_rate": usual, "heart_rate": usual})
+    assert bounds.keys() == {"resting_heart_rate"}
+
+    def counted(off: float, age: timedelta = timedelta()) -> int:
+        values = {"resting_heart_rate": Value(usual.median + off, START - age), "spo2": Value(20, START)}
+        return anomalies(values, bounds, START - timedelta(hours=36))
+
+    assert [counted(off) for off in (limit - 0.01, limit + 0.01, 0.01 - limit, -limit - 0.01)] == [0, 1, 0, 1]
+    assert counted(limit + 1, timedelta(hours=36)) == 0
+
+
+def test_nothing_is_far_off_where_the_usual_is_not_trusted_or_never_differs() -> None:
+    for days in ({n: [50_000_000] for n in range(1, 29)}, {n: [50_000_000 + n] for n in range(1, LEAST_DAYS[LONG])}):
+        usual = baseline("spo2", days_of(days), TODAY, LONG)
+        assert usual is not None
+        assert usual_bounds({"spo2": usual}) == {}
 
 
 def test_variation_and_patterns_are_told_only_where_they_are() -> None:

@@ -10,11 +10,14 @@ import pytest
 from auren.events import METRICS
 from auren.modes import DEFAULTS, LARGEST_SKEW, Baseline, Decision, Mode, Snapshot, Value, decide, derived
 from auren.modes.engine import number, sentence
-from auren.modes.thresholds import Condition, Cue, Rule, Thresholds, parse
+from auren.modes.thresholds import NEEDS_BASELINE, Condition, Cue, Rule, Thresholds, parse
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 USUAL = 64.0
 """Every metric's baseline in these tests: a power of two, so that products with the thresholds stay exact."""
+
+FALLING = {"below", "drop", "drop_ratio"}
+"""Comparisons that a low value meets."""
 
 MEASURED_METRICS = [name for name, metric in DEFAULTS.metrics.items() if not metric.signal]
 MEASURED = [rule for rule in DEFAULTS.rules if rule.conditions]
@@ -37,7 +40,7 @@ def at(condition: Condition) -> float:
 
 def beyond(condition: Condition) -> float:
     """A value at which it is just met."""
-    falls = condition.comparison in {"below", "drop", "drop_ratio"}
+    falls = condition.comparison in FALLING
     return at(condition) + (-0.01 if falls else 0.01)
 
 
@@ -60,7 +63,7 @@ def met_by(conditions: tuple[Condition, ...]) -> dict[str, float]:
     values: dict[str, float] = {}
     for condition in conditions:
         known = values.get(condition.metric, beyond(condition))
-        falls = condition.comparison in {"below", "drop", "drop_ratio"}
+        falls = condition.comparison in FALLING
         values[condition.metric] = min(known, beyond(condition)) if falls else max(known, beyond(condition))
     return values
 
@@ -118,6 +121,25 @@ def test_a_value_counts_until_it_is_stale(metric: str) -> None:
     late = decide(Snapshot({metric: Value(2, NOW + LARGEST_SKEW + timedelta(seconds=1))}, NOW), alone(rule))
     assert late.mode is Mode.BASELINE
     assert "future" in {off.why for off in late.off if off.metric == metric}
+
+
+@pytest.mark.parametrize(("rule", "condition"), EDGES, ids=lambda part: getattr(part, "id", None))
+def test_what_is_unknown_stale_or_from_the_future_meets_nothing(rule: Rule, condition: Condition) -> None:
+    single = alone(Rule(id="single", mode=rule.mode, conditions=(condition,)))
+    limit = timedelta(hours=DEFAULTS.metrics[condition.metric].stale_after_hours)
+    moment, metric = timedelta(seconds=1), condition.metric
+    usual = {metric: Baseline(USUAL, 28)}
+
+    def mode(age: timedelta, baselines: dict[str, Baseline]) -> Mode:
+        return decide(Snapshot({metric: Value(beyond(condition), NOW - age)}, NOW, baselines), single).mode
+
+    assert mode(limit, usual) is rule.mode
+    assert mode(-LARGEST_SKEW, usual) is rule.mode
+    assert mode(limit + moment, usual) is Mode.BASELINE
+    assert mode(-LARGEST_SKEW - moment, usual) is Mode.BASELINE
+    relative = condition.comparison in NEEDS_BASELINE
+    assert mode(timedelta(), {}) is (Mode.BASELINE if relative else rule.mode)
+    assert decide(Snapshot({}, NOW, usual), single).mode is Mode.BASELINE
 
 
 def test_without_a_baseline_relative_rules_are_off_and_said_to_be() -> None:
@@ -196,11 +218,15 @@ mode = "reflex"
 """
 
 
+LOW = 'conditions = [{ metric = "spo2", is = "below", threshold = 1 }]\n'
+
+
 @pytest.mark.parametrize(
     ("rest", "message"),
     [
         ("", "either conditions or said"),
         ('conditions = [{ metric = "pulse", is = "below", threshold = 1 }]', "pulse"),
+        (LOW + '[[rules]]\nid = "low"\nmode = "guardian"\n' + LOW, "same id"),
         ('at_least = 2\nconditions = [{ metric = "spo2", is = "below", threshold = 1 }]', "at_least"),
         ('conditions = [{ metric = "spo2", is = "under", threshold = 1 }]', "under"),
         ('conditions = [{ metric = "spo2", is = "below", treshold = 1 }]', "treshold"),

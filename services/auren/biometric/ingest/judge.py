@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import Final
 
 from auren import patterns
-from auren.baselines import LONG, SHORT, Baseline
-from auren.biometric.ingest.person import HOURLY, Person
+from auren.biometric.ingest.person import HOURLY, Compared, Person
 from auren.events import Event
-from auren.modes import Baseline as Usual
-from auren.modes import Snapshot, Thresholds, Value, derived, signals
+from auren.modes import Measured, Snapshot, Thresholds, Value, derived, signals
 from auren.modes.machine import step
 from auren.modes.switches import ModeSwitch, switch_id
 from auren.patterns import Known
@@ -51,16 +48,11 @@ class Judge:
 
     def mode(self, person: Person, event: Event) -> ModeSwitch | None:
         """The decision that the person's mode is another one since this event, if it is."""
-        today = person.today
-        baselines = {m: usual for m in person.held if (usual := person.usual(m, LONG, today)) is not None}
-        values = derived(
-            {metric: Value(held.value, held.time) for metric, held in person.held.items()}
-            | _signals(person, baselines, today)
-        )
-        trusted = {m: Usual(b.mean, b.days) for m, b in baselines.items() if b.trusted}
+        compared = person.compared(person.today)
+        values = derived(person.held | _signals(person, compared))
         previous = person.mode
         person.mode, decision = step(
-            previous, Snapshot(values=values, now=person.clock, baselines=trusted), self._thresholds
+            previous, Snapshot(values=values, now=person.clock, baselines=compared.usual), self._thresholds
         )
         if decision is None:
             return None
@@ -100,18 +92,19 @@ def _main_nights(person: Person) -> dict[date, datetime]:
     return {night.day: night.start for night in longest}
 
 
-def _signals(person: Person, baselines: Mapping[str, Baseline], today: date) -> dict[str, Value]:
-    found: dict[str, Value] = {}
+def _signals(person: Person, compared: Compared) -> dict[str, Measured]:
+    """What no device sends; a signal that could meet no rule is left out."""
+    found: dict[str, Measured] = {}
     for metric, signal in FALLS.items():
         held = person.held.get(metric)
         if held is not None and (fall := signals.fall(held.value, held.before)) is not None:
             found[signal] = Value(fall, held.time)
-    if (variation := signals.variation(person.usual("sleep_rem", SHORT, today))) is not None:
-        found["rem_variation"] = Value(variation, person.clock)
-    latest = {m: held.value for m, held in person.held.items() if held.time > person.clock - FRESH}
-    if (count := signals.anomalies(latest, baselines)) is not None:
+    if compared.rem_variation is not None:
+        found["rem_variation"] = Value(compared.rem_variation, person.clock)
+    if count := signals.anomalies(person.held, compared.bounds, person.clock - FRESH):
         found["anomalies"] = Value(count, person.clock)
-    strongest = signals.pattern_confidence((p.level, p.confidence) for p in person.patterns.values())
-    if strongest is not None:
-        found["pattern_confidence"] = Value(strongest, person.clock)
+    if person.patterns:
+        strongest = signals.pattern_confidence((p.level, p.confidence) for p in person.patterns.values())
+        if strongest is not None:
+            found["pattern_confidence"] = Value(strongest, person.clock)
     return found

@@ -11,14 +11,15 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta, timezone
-from typing import Final, NamedTuple, TypeVar
+from typing import ClassVar, Final, NamedTuple, TypeVar
 
 import msgspec
 
-from auren.baselines import LEAST_DAYS, Baseline, baseline
+from auren.baselines import LEAST_DAYS, LONG, SHORT, Baseline, baseline
 from auren.biometric.ingest.batch import Document
+from auren.modes import Baseline as Usual
 from auren.modes.machine import INITIAL, ModeState
-from auren.modes.signals import ANOMALOUS
+from auren.modes.signals import ANOMALOUS, Bounds, usual_bounds, variation
 from auren.patterns import Known
 
 MOST_PEOPLE: Final = 4_000
@@ -49,6 +50,17 @@ class Held(msgspec.Struct, frozen=True, array_like=True):
     provider: str
     document_id: str
     before: float | None = None
+    derived: ClassVar[bool] = False
+    """The rules take it as it is: no device sends what is derived."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What values of a day are compared with: the usual where it is trusted, the bounds of what is far off."""
+
+    usual: Mapping[str, Usual]
+    bounds: Mapping[str, Bounds]
+    rem_variation: float | None
 
 
 class PersonState(msgspec.Struct, frozen=True):
@@ -119,6 +131,7 @@ class Person:
     patterns_day: date | None = None
     _usual: dict[tuple[str, int], Baseline | None] = field(default_factory=dict)
     _usual_day: date | None = None
+    _compared: Compared | None = None
 
     def copy(self) -> Person:
         """One to work on."""
@@ -149,6 +162,7 @@ class Person:
         """Add to a day (or, negative, take away)."""
         self.days[metric] = _with(self.days.get(metric, {}), day, source, count, total)
         if day != self._usual_day:  # today is in no baseline
+            self._compared = None
             for window in LEAST_DAYS:
                 self._usual.pop((metric, window), None)
 
@@ -156,10 +170,19 @@ class Person:
         """Add to a local hour (or, negative, take away)."""
         self.hours[metric] = _with(self.hours.get(metric, {}), hour, source, count, total)
 
-    def usual(self, metric: str, window_days: int, today: date) -> Baseline | None:
-        """The baseline as of today, computed when it is asked for first and after a day before today has changed."""
+    def compared(self, today: date) -> Compared:
+        """As of today; made when it is asked for first, and after a day before today has changed."""
         if today != self._usual_day:
-            self._usual, self._usual_day = {}, today
+            self._usual, self._usual_day, self._compared = {}, today, None
+        if self._compared is None:
+            month = {m: usual for m in self.days if (usual := self._baseline(m, LONG, today)) is not None}
+            trusted = {m: Usual(usual.mean, usual.days) for m, usual in month.items() if usual.trusted}
+            self._compared = Compared(
+                trusted, usual_bounds(month), variation(self._baseline("sleep_rem", SHORT, today))
+            )
+        return self._compared
+
+    def _baseline(self, metric: str, window_days: int, today: date) -> Baseline | None:
         key = (metric, window_days)
         if key not in self._usual:
             self._usual[key] = baseline(metric, self.days.get(metric, {}), today, window_days)
