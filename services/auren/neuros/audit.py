@@ -1,4 +1,7 @@
-"""Rows of `audit_log`: what must be known later. The role may add and nothing else."""
+"""Rows of `audit_log`: what must be known later. The role may add and nothing else.
+
+Nobody may change a row, also when its person is erased, so it names them by the keyed hash alone.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,8 @@ class Audit:
     async def _write(self, user_id: str, action: str, session_id: str) -> None:
         try:
             async with asyncio.timeout(WRITE_SECONDS), self._database.connection() as connection:
-                await connection.execute(_ADD, self._service, user_id, action, json.dumps({"session_id": session_id}))
+                detail = json.dumps({"session_id": session_id})
+                await connection.execute(_ADD, self._service, person(user_id), action, detail)
         except (UnavailableError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
             self._lose(user_id, action, type(error).__name__)
         except Exception as error:  # noqa: BLE001 - whatever it is, the row is lost and must be counted
