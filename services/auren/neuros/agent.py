@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
 from auren.background import Background
 from auren.health import UnhealthyError
+from auren.http import ProblemError
 from auren.latest import LatestValues
 from auren.link import UnavailableError
 from auren.modes import overridden
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from auren.neuros.graph import Graph
+
+ASK_SECONDS: Final = 2.0
+"""How long a reply waits to know whether its person was erased."""
+
+ErasedUsers = Callable[[Sequence[str]], Awaitable[Mapping[str, datetime]]]
+"""When users were erased, for those of the given ones who were. Raises UnavailableError."""
 
 Run = Callable[["Graph", Turn, str | None], Awaitable[tuple[Turn, dict[str, float]]]]
 
@@ -45,8 +52,16 @@ class Answer:
 class Agent:
     """Answers messages. Until LangGraph is loaded, `answer` raises UnavailableError for all but emergencies."""
 
-    def __init__(self, settings: NeurosSettings, latest: LatestValues, audit: Audit, application: str) -> None:
+    def __init__(
+        self,
+        settings: NeurosSettings,
+        latest: LatestValues,
+        audit: Audit,
+        application: str,
+        erased_users: ErasedUsers,
+    ) -> None:
         """`settings` are for the sessions' own pool."""
+        self._erased_users = erased_users
         self._settings = settings
         self._latest = latest
         self._audit = audit
@@ -79,9 +94,10 @@ class Agent:
             raise UnhealthyError(f"sessions cannot be kept ({type(error).__name__})") from error
 
     async def answer(self, user_id: str, session_id: str, message: str, feeling: Feeling | None) -> Answer:
-        """The reply to a message; without its session when that cannot be reached. Raises UnavailableError.
+        """The reply to a message; without its session when that cannot be reached.
 
-        An emergency is answered before anything else is touched.
+        Raises UnavailableError, and ProblemError (410) for somebody who was erased, also meanwhile. An emergency is
+        answered before anything else is touched.
         """
         began = time.perf_counter()
         turn = Turn(user_id=user_id, message=message, now=datetime.now(UTC), feeling=feeling)
@@ -127,11 +143,35 @@ class Agent:
     async def _reply(self, turn: Turn, session_id: str) -> tuple[Turn, dict[str, float]]:
         if self._run is None or self._graph is None or self._forgetful is None:
             raise UnavailableError("agent", "it is being loaded")
+        if not await self._may_keep(turn.user_id):
+            return await self._run(self._forgetful, replace(turn, troubles=(SESSION_LOST,)), None)
         try:
-            return await self._run(self._graph, turn, thread_id(turn.user_id, session_id))
+            done = await self._run(self._graph, turn, thread_id(turn.user_id, session_id))
         except (psycopg.Error, OSError, TimeoutError) as error:
             _log.warning("a reply goes without its session", reason=type(error).__name__)
-            return await self._run(self._forgetful, replace(turn, troubles=(SESSION_LOST,)), None)
+            done = await self._run(self._forgetful, replace(turn, troubles=(SESSION_LOST,)), None)
+        await self._forget_if_erased(turn.user_id)
+        return done
+
+    async def _may_keep(self, user_id: str) -> bool:
+        """Whether a session may be kept: False where it cannot be known. ProblemError for somebody who was erased."""
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                erased = await self._erased_users([user_id])
+        except (UnavailableError, TimeoutError) as error:
+            _log.warning("it cannot be known who was erased", reason=type(error).__name__)
+            return False
+        if erased:
+            raise ProblemError(410, "erased", "the person was erased", "nothing of them is kept any more")
+        return True
+
+    async def _forget_if_erased(self, user_id: str) -> None:
+        """An erasure commits who is erased before it asks for `forget`: one of the two finds what was just kept."""
+        try:
+            await self._may_keep(user_id)
+        except ProblemError:
+            await self.forget(user_id)
+            raise
 
     async def _load(self) -> None:
         try:

@@ -16,6 +16,7 @@ from auren.neuros.agent import Agent, Answer
 from auren.neuros.protocols import NAMES
 from auren.neuros.respond import judged
 from auren.neuros.turn import Feeling, Turn
+from auren.openapi import problem
 
 MODEL = "rules"
 NO_MEMORY = "memory: nothing is remembered beyond this session yet"
@@ -110,7 +111,7 @@ def router(verifier: Verifier, agent: Agent, thresholds: Thresholds = DEFAULTS) 
     routes = APIRouter()
     caller = authenticated(verifier, SCOPE_CHAT_NEUROS)
 
-    @routes.post("/api/agents/neuros/analyze")
+    @routes.post("/api/agents/neuros/analyze", responses=problem(410, "the person was erased", "erased"))
     async def analyze(question: Question, principal: Annotated[Principal, Depends(caller)]) -> AnalysisOut:
         """Answer a message from the caller's own measurements."""
         session_id = question.session_id or uuid.uuid4().hex

@@ -31,7 +31,7 @@ def build(settings: NeurosSettings, health: Health, metrics: Metrics) -> FastAPI
     hot = HotValues(settings)
     chroma = Chroma(settings)
     audit = Audit(database, SERVICE, metrics)
-    agent = Agent(settings, LatestValues(hot, database), audit, f"{SERVICE}-sessions")
+    agent = Agent(settings, LatestValues(hot, database), audit, f"{SERVICE}-sessions", database.erased_users)
     health.add("database", database.check)
     health.add("redis", hot.check)
     health.add("chroma", chroma.check)

@@ -133,6 +133,10 @@ class Stores:
         facts: dict[str, Any] = {"value": 61.5, "time": datetime.now(UTC), "version": 1, "source": "w", "provider": "w"}
         return Latest({metric: LatestValue(metric=metric, **facts) for metric in METRICS}, "redis")
 
+    async def erased_users(self, _users: Any) -> dict[str, datetime]:
+        self._require()
+        return {}
+
     def record(self, *_: str) -> None:
         self.written += 1
 
@@ -150,7 +154,7 @@ def service(routes: APIRouter) -> FastAPI:
 
 def talking(stores: Stores) -> Agent:
     """An agent as it is once LangGraph is loaded."""
-    agent = Agent(cast(Any, None), cast(LatestValues, stores), cast(Audit, stores), "fuzzed")
+    agent = Agent(cast(Any, None), cast(LatestValues, stores), cast(Audit, stores), "fuzzed", stores.erased_users)
     agent._run = graph.run
     agent._graph = graph.build(stores.of, InMemorySaver())
     agent._forgetful = graph.build(stores.of)

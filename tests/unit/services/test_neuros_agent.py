@@ -13,6 +13,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from prometheus_client import generate_latest
 
 from auren import background
+from auren.http import ProblemError
 from auren.latest import Latest, LatestValue
 from auren.neuros import agent as agents
 from auren.neuros import audit as audits
@@ -24,10 +25,10 @@ from auren.neuros.audit import Audit
 from auren.neuros.screen import EMERGENCIES
 from auren.neuros.settings import NeurosSettings
 from auren.neuros.turn import SESSION_LOST
-from auren.telemetry import Metrics
+from auren.telemetry import Metrics, person
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
 
 class Stores:
@@ -37,6 +38,12 @@ class Stores:
         self.hang = False
         self.asked = 0
         self.rows: list[Any] = []
+        self.erased: dict[str, datetime] = {}
+
+    async def erased_users(self, _users: Sequence[str]) -> dict[str, datetime]:
+        if self.hang:
+            await asyncio.Event().wait()
+        return self.erased
 
     async def _answer(self) -> None:
         self.asked += 1
@@ -104,7 +111,7 @@ def sessions() -> Sessions:
 @pytest.fixture
 def agent(stores: Stores, metrics: Metrics, sessions: Sessions) -> Agent:
     """An agent as it is once LangGraph is loaded."""
-    subject = Agent(settings(), stores, Audit(stores, "test", metrics), "test")  # type: ignore[arg-type]
+    subject = Agent(settings(), stores, Audit(stores, "test", metrics), "test", stores.erased_users)  # type: ignore[arg-type]
     subject._run = graphs.run
     subject._graph = graphs.build(stores.of, sessions)
     subject._forgetful = graphs.build(stores.of)
@@ -126,6 +133,7 @@ def settings() -> NeurosSettings:
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graphs, "CONTEXT_SECONDS", 0.05)
     monkeypatch.setattr(savers, "SESSION_SECONDS", 0.05)
+    monkeypatch.setattr(agents, "ASK_SECONDS", 0.05)
     monkeypatch.setattr(audits, "WRITE_SECONDS", 0.05)
     monkeypatch.setattr(background, "FIRST_BACKOFF_SECONDS", 0.001)
 
@@ -151,7 +159,8 @@ async def test_an_emergency_is_answered_at_once_when_every_store_hangs(
 async def test_the_audit_row_of_an_emergency_is_written_behind_the_reply(agent: Agent, stores: Stores) -> None:
     await agent.answer("anna", "s", "I want to die", None)
     await agent._audit.stop()
-    assert [row[:3] for row in stores.rows] == [("test", "anna", "emergency.self-harm")]
+    assert [row[:3] for row in stores.rows] == [("test", person("anna"), "emergency.self-harm")]
+    assert person("anna") != "anna"  # the row stays when its person is erased
 
 
 async def test_audit_rows_that_wait_are_bounded(
@@ -206,6 +215,30 @@ async def test_a_session_that_cannot_be_read_is_done_without(agent: Agent, store
     assert SESSION_LOST in answer.data_quality.notes
 
 
+@pytest.mark.parametrize("meanwhile", [True, False])
+async def test_no_session_is_kept_of_somebody_who_is_erased(
+    agent: Agent, stores: Stores, sessions: Sessions, meanwhile: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forgotten: list[str] = []
+    erased = {"anna": datetime.now(UTC)}
+
+    async def forget(user_id: str) -> int:
+        forgotten.append(user_id)
+        return 1
+
+    async def get(_config: Any) -> None:
+        stores.erased = erased
+
+    monkeypatch.setattr(agent, "forget", forget)
+    monkeypatch.setattr(sessions, "aget_tuple", get)
+    stores.erased = {} if meanwhile else erased
+    with pytest.raises(ProblemError, match="the person was erased"):
+        await agent.answer("anna", "s", "How is my pulse?", None)
+    assert forgotten == (["anna"] if meanwhile else [])
+    assert bool(sessions.storage) == meanwhile
+    assert (await agent.answer("anna", "s", "I have chest pain", None)).turn.emergency
+
+
 async def test_loading_is_tried_again_after_a_defect(
     stores: Stores, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,7 +257,7 @@ async def test_loading_is_tried_again_after_a_defect(
     monkeypatch.setattr(agents, "_import", load)
     monkeypatch.setattr(agents, "open_pool", lambda *_: Pool())
     monkeypatch.setattr(savers, "SessionSaver", lambda _pool: Sessions())
-    agent = Agent(settings(), stores, Audit(stores, "test", metrics), "test")  # type: ignore[arg-type]
+    agent = Agent(settings(), stores, Audit(stores, "test", metrics), "test", stores.erased_users)  # type: ignore[arg-type]
     await agent.start()
     assert agent._loading._task is not None
     await asyncio.wait_for(agent._loading._task, 10)
