@@ -62,9 +62,9 @@ def routes(reader: Caller, verifier: Verifier, erasure: Erasure, export: Export)
     async def erase(user: User, request: Request, _caller: Annotated[Principal, Depends(may_erase)]) -> ErasedOut:
         """Erase a person from every store, for good. Nothing of them is taken in from then on.
 
-        The bridge ends connected accounts within minutes, a week at most while a vendor is away. The logs keep what they
-        hold until their retention ends (7 days, dead letters 30), and nobody reads it any more. May be repeated at any
-        time.
+        The bridge ends connected accounts within minutes, a week at most while a vendor is away. The logs keep what
+        they hold until their retention ends (7 days, dead letters 30), and nobody reads it any more. May be repeated at
+        any time.
         """
         found = await erasure.erase(user, request.headers["authorization"])
         missing = [f"{one.store}: {one.trouble}" for one in found if one.trouble]
