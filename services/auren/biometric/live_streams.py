@@ -18,7 +18,7 @@ import msgspec
 from auren import live
 from auren.biometric.learnt import Learnt
 from auren.http import ProblemError
-from auren.latest import LatestValues
+from auren.latest import LatestValue, LatestValues
 from auren.link import UnavailableError, describe
 from auren.redis_client import AWAY, redis_client
 from auren.settings import RedisSettings
@@ -35,6 +35,7 @@ RETRY_MS: Final = 3000
 ENTRIES_AT_ONCE: Final = 100
 _ID: Final = re.compile(r"\d{1,20}-\d{1,20}")
 _encoder: Final = msgspec.json.Encoder()
+_values: Final = msgspec.json.Decoder(list[LatestValue])
 
 
 class LiveStreams:
@@ -60,8 +61,8 @@ class LiveStreams:
         """Close the connections."""
         await self._redis.aclose()
 
-    async def events(self, user_id: str, last_id: str | None, until: float) -> AsyncIterator[bytes]:
-        """The stream of a person, behind `last_id` where that is known, until the time `until`.
+    async def events(self, user_id: str, last_id: str | None, valid: Callable[[], bool]) -> AsyncIterator[bytes]:
+        """The stream of a person, behind `last_id` where that is known, as long as the reader's token is `valid`.
 
         Ends as well when Redis goes or the process is to stop: the reader comes back. Raises UnavailableError or
         ProblemError before its first piece.
@@ -78,7 +79,7 @@ class LiveStreams:
                 if last_id is not None:
                     yield _event(live.RESET, position, b"{}")
                 yield _event("snapshot", position, await self._snapshot(user_id))
-            async for piece in self._follow(user_id, position, until):
+            async for piece in self._follow(user_id, position, valid):
                 yield piece
         finally:
             self._open[user_id] -= 1
@@ -98,29 +99,38 @@ class LiveStreams:
             return last_id, True
         return (newest[0][0] if newest else "0-0"), False
 
-    async def _follow(self, user_id: str, position: str, until: float) -> AsyncIterator[bytes]:
+    async def _follow(self, user_id: str, position: str, valid: Callable[[], bool]) -> AsyncIterator[bytes]:
         told = time.monotonic()
-        while self._serving() and time.time() < until:
+        while self._serving() and valid():
             try:
                 await self._watch(keys=[live.stream(user_id), live.watched(user_id)])
                 read: Any = await self._redis.xread(
                     {live.stream(user_id): position}, count=ENTRIES_AT_ONCE, block=BLOCK_SECONDS * 1000
                 )
-            except AWAY:
+                pieces = [
+                    await self._piece(user_id, position, fields) for position, fields in (read[0][1] if read else ())
+                ]
+            except (*AWAY, UnavailableError):
                 return
-            for position, fields in read[0][1] if read else ():
-                yield _event(fields["kind"], position, fields["data"].encode())
-                if fields["kind"] == live.RESET:
-                    yield _event("snapshot", position, await self._snapshot(user_id))
-                told = time.monotonic()
-            if time.monotonic() - told > HEARTBEAT_SECONDS:
-                yield b": nothing new\n\n"
-                told = time.monotonic()
+            if pieces:
+                position, told = read[0][1][-1][0], time.monotonic()
+            elif time.monotonic() - told > HEARTBEAT_SECONDS:
+                pieces, told = [b": nothing new\n\n"], time.monotonic()
+            for piece in pieces:
+                yield piece
+
+    async def _piece(self, user_id: str, position: str, fields: dict[str, str]) -> bytes:
+        """An entry as readers get it."""
+        kind, data = fields["kind"], fields["data"].encode()
+        if kind == "values":
+            data = _encoder.encode([value.shown() for value in _values.decode(data)])
+        told = _event(kind, position, data)
+        return told if kind != live.RESET else told + _event("snapshot", position, await self._snapshot(user_id))
 
     async def _snapshot(self, user_id: str) -> bytes:
         latest, mode = await self._latest.of(user_id), await self._learnt.mode(user_id)
         now: dict[str, Any] = {
-            "values": [latest.values[metric] for metric in sorted(latest.values)],
+            "values": [latest.values[metric].shown() for metric in sorted(latest.values)],
             "mode": mode["mode"] if mode else None,
             "since": mode["mode_since"] if mode else None,
         }
