@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Final, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from auren.link import UnavailableError
 
@@ -78,8 +78,13 @@ class Prompt:
     message: str
 
 
-def _text(most_characters: int) -> StringConstraints:
-    return StringConstraints(strip_whitespace=True, min_length=1, max_length=most_characters)
+_Stripped = Annotated[str, AfterValidator(str.strip)]
+"""Without white space around it, by Python's idea of it, which the stream of sentences has as well."""
+
+_Sentence = Annotated[_Stripped, Field(min_length=1, max_length=MOST_SENTENCE_CHARACTERS)]
+_Recommendation = Annotated[_Stripped, Field(min_length=1, max_length=MOST_RECOMMENDATION_CHARACTERS)]
+_ProtocolName = Annotated[_Stripped, Field(min_length=1, max_length=MOST_PROTOCOL_CHARACTERS)]
+_RememberedText = Annotated[_Stripped, Field(min_length=1, max_length=MOST_REMEMBERED_CHARACTERS)]
 
 
 class Remembered(BaseModel):
@@ -88,7 +93,7 @@ class Remembered(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["fact", "preference"]
-    text: Annotated[str, _text(MOST_REMEMBERED_CHARACTERS)]
+    text: _RememberedText
 
 
 class ModelReply(BaseModel):
@@ -96,13 +101,9 @@ class ModelReply(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    sentences: Annotated[
-        list[Annotated[str, _text(MOST_SENTENCE_CHARACTERS)]], Field(min_length=1, max_length=MOST_SENTENCES)
-    ]
-    recommendations: Annotated[
-        list[Annotated[str, _text(MOST_RECOMMENDATION_CHARACTERS)]], Field(max_length=MOST_RECOMMENDATIONS)
-    ]
-    protocols: Annotated[list[Annotated[str, _text(MOST_PROTOCOL_CHARACTERS)]], Field(max_length=MOST_PROTOCOLS)]
+    sentences: Annotated[list[_Sentence], Field(min_length=1, max_length=MOST_SENTENCES)]
+    recommendations: Annotated[list[_Recommendation], Field(max_length=MOST_RECOMMENDATIONS)]
+    protocols: Annotated[list[_ProtocolName], Field(max_length=MOST_PROTOCOLS)]
     remember: Annotated[list[Remembered], Field(max_length=MOST_REMEMBERED)]
 
 
