@@ -78,6 +78,8 @@ class Received:
     path: str
     headers: Mapping[str, str]
     body: Mapping[str, Any]
+    client: str
+    """The connection that it came over."""
 
     @property
     def api(self) -> Api:
@@ -135,11 +137,10 @@ class ModelDouble:
     key: str | None = KEY
     script: deque[Answer] = field(default_factory=deque)
     received: list[Received] = field(default_factory=list)
-    gone: int = 0
-    """Streams whose reader went away before their end."""
     port: int = 0
     _released: threading.Event = field(default_factory=threading.Event)
     _holding: threading.Event = field(default_factory=threading.Event)
+    _left: threading.Event = field(default_factory=threading.Event)
     _defects: list[Exception] = field(default_factory=list)
 
     @property
@@ -152,6 +153,14 @@ class ModelDouble:
         """For AUREN_LLM_BASE_URL."""
         return f"http://127.0.0.1:{self.port}/v1"
 
+    def reset(self) -> None:
+        """Forget what was received and what is still to be answered, for the next test."""
+        self.key = KEY
+        self.received.clear()
+        self.script.clear()
+        for event in (self._released, self._holding, self._left):
+            event.clear()
+
     def release(self) -> None:
         """Let streams go on that are held."""
         self._released.set()
@@ -159,6 +168,12 @@ class ModelDouble:
     async def held(self) -> None:
         """Wait until a stream is held."""
         await asyncio.to_thread(self._holding.wait, 60)
+        assert self._holding.is_set()
+
+    async def left(self) -> None:
+        """Wait until a reader has gone away before the end of its stream."""
+        await asyncio.to_thread(self._left.wait, 60)
+        assert self._left.is_set()
 
     @contextmanager
     def serving(self) -> Iterator[ModelDouble]:
@@ -229,7 +244,7 @@ class ModelDouble:
                 if answer.chunk_bytes is not None:
                     await asyncio.sleep(0)  # so that chunks leave one by one
             if gone.is_set():
-                self.gone += 1
+                self._left.set()
                 return
         await send({"type": "http.response.body", "body": b""})
 
@@ -373,7 +388,7 @@ async def _received(scope: Scope, receive: Receive) -> Received:
         if not message.get("more_body"):
             break
     headers = {name.decode(): value.decode() for name, value in scope["headers"]}
-    return Received(scope["path"], headers, json.loads(body or b"{}"))
+    return Received(scope["path"], headers, json.loads(body or b"{}"), str(scope["client"]))
 
 
 async def _watch(receive: Receive, gone: asyncio.Event) -> None:

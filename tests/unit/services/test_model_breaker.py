@@ -1,4 +1,4 @@
-"""The model's breaker: opens after failures in a row of the server's, lets one probe through, closes when that works."""
+"""The model's breaker: opens after the server's failures in a row, lets one probe through, closes when that works."""
 
 from __future__ import annotations
 

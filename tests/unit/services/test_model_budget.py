@@ -1,4 +1,4 @@
-"""The day's tokens: never more than the limit however many ask at once, given back by what was used, with Redis or not."""
+"""The day's tokens: never more than the limit, given back by what was used, counted with Redis and without."""
 
 from __future__ import annotations
 

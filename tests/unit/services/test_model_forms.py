@@ -28,7 +28,7 @@ from auren.neuros.models.port import MOST_SENTENCE_CHARACTERS, MOST_SENTENCES
 from auren.settings import load, names
 from tests.unit.services.model_double import reply_text, strict
 
-TEXTS = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=30).filter(str.strip)
+TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=30).filter(str.strip)
 HISTORY = st.lists(st.tuples(st.sampled_from(("user", "assistant")), st.text(max_size=3000)), max_size=40)
 
 

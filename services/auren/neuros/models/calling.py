@@ -76,7 +76,7 @@ class LanguageModel:
         self._redis = redis
         self._budget = Budget(redis, settings.llm_daily_tokens)
         self._breaker = Breaker()
-        self._measures = Measures(metrics, lambda: self._breaker.state)
+        self._measures = Measures(metrics, lambda: self.breaker_state)
         self._wire: Wire | None = None
         self._settling: set[asyncio.Task[None]] = set()
 
@@ -98,17 +98,22 @@ class LanguageModel:
         await self._redis.aclose()
 
     @property
+    def breaker_state(self) -> int:
+        """0 closed, 1 half-open, 2 open (auren.link)."""
+        return self._breaker.state
+
+    @property
     def fact(self) -> str:
         """For the health report: which model is asked, how, and whether it is left alone."""
         settings = self._settings
-        state = ("closed", "half-open", "open")[self._breaker.state]
+        state = ("closed", "half-open", "open")[self.breaker_state]
         return f"{settings.llm_model} ({settings.llm_mode}, {settings.llm_api}), breaker {state}"
 
     async def check(self) -> None:
         """For the health report: raises UnhealthyError while replies must do without the model. Does not ask it."""
         if self._keyless:
             raise UnhealthyError("no key: mode openai needs the file auren_llm_api_key")
-        if self._breaker.state == OPEN:
+        if self.breaker_state == OPEN:
             raise UnhealthyError("left alone after failures")
 
     async def reply(self, user_id: str, prompt: Prompt) -> AsyncGenerator[str | Finished]:

@@ -110,7 +110,7 @@ async def _response_pieces(stream: AsyncStream[ResponseStreamEvent]) -> Pieces:
     refused = False
     async for event in stream:
         if event.type == "response.output_text.delta":
-            yield event.delta
+            yield _text(event.delta)
         elif event.type == "response.refusal.delta":
             refused = True
         elif event.type == "error":
@@ -127,7 +127,7 @@ async def _response_pieces(stream: AsyncStream[ResponseStreamEvent]) -> Pieces:
 def _response_usage(response: Response) -> Usage | None:
     if response.usage is None:
         return None
-    return Usage(response.model, response.usage.input_tokens, response.usage.output_tokens)
+    return Usage(response.model, _count(response.usage.input_tokens), _count(response.usage.output_tokens))
 
 
 def _judge_response(response: Response, refused: bool) -> None:
@@ -147,7 +147,7 @@ async def _chat_pieces(stream: AsyncStream[ChatCompletionChunk]) -> Pieces:
         usage = _chat_usage(chunk, usage)
         for choice in chunk.choices:
             if choice.delta.content:
-                yield choice.delta.content
+                yield _text(choice.delta.content)
             refused = refused or bool(choice.delta.refusal)
             finish = choice.finish_reason or finish
     if finish is None:
@@ -162,7 +162,18 @@ async def _chat_pieces(stream: AsyncStream[ChatCompletionChunk]) -> Pieces:
 def _chat_usage(chunk: ChatCompletionChunk, before: Usage) -> Usage:
     if chunk.usage is None:
         return Usage(chunk.model or before.model, before.input_tokens, before.output_tokens)
-    return Usage(chunk.model or before.model, chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
+    return Usage(chunk.model or before.model, _count(chunk.usage.prompt_tokens), _count(chunk.usage.completion_tokens))
+
+
+def _text(delta: object) -> str:
+    """The SDK hands on whatever stood in the event."""
+    if not isinstance(delta, str):
+        raise TypeError("a piece of text is a string")
+    return delta
+
+
+def _count(tokens: object) -> int | None:
+    return tokens if isinstance(tokens, int) and tokens >= 0 else None
 
 
 async def _drain(stream: AsyncStream[Any]) -> None:
