@@ -6,12 +6,16 @@ import asyncio
 import json
 import logging
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Any
 
+import httpx2
 import pytest
 import stamina
+from openai import APIStatusError
 from prometheus_client import generate_latest
 from pydantic import SecretStr
 
@@ -31,6 +35,8 @@ from auren.neuros.models import (
 from auren.neuros.models.breaker import FAILURES
 from auren.neuros.models.calling import ATTEMPTS, Tally
 from auren.neuros.models.framing import framed
+from auren.neuros.models.pieces import wait_before_retry
+from auren.neuros.models.wire import fault_of
 from auren.settings import LogSettings, RedisSettings
 from auren.telemetry import Metrics, configure_logging
 from tests.unit.services.model_counts import Counts
@@ -264,6 +270,7 @@ async def test_a_server_that_goes_on_failing_is_given_up(works: Works) -> None:
 @pytest.mark.parametrize(
     ("headers", "code", "calls"),
     [
+        ({"retry-after": "0"}, None, 2),
         ({"retry-after": "1"}, "rate_limit_exceeded", 2),
         ({"retry-after-ms": "20"}, None, 2),
         ({"retry-after": "30"}, "rate_limit_exceeded", 1),
@@ -281,6 +288,24 @@ async def test_429_is_asked_again_only_after_a_short_wait(
     else:
         assert len(await works.said()) == 3
     assert works.double.calls == calls
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "wait"),
+    [
+        (429, {"retry-after": "1.5"}, 1.5),
+        (429, {"retry-after": "3"}, False),
+        (503, {"retry-after-ms": "1500", "retry-after": "2"}, 1.5),
+        (503, {"retry-after": "3"}, False),
+        (503, {"retry-after": "soon"}, True),
+        (400, {"retry-after": "1"}, False),
+    ],
+)
+def test_the_wait_is_the_one_that_the_server_asks_for(status: int, headers: dict[str, str], wait: float) -> None:
+    answered = httpx2.Response(status, headers=headers, request=httpx2.Request("POST", "http://127.0.0.1"))
+    asked_to_wait = wait_before_retry(fault_of(APIStatusError("of the test", response=answered, body=None)))
+    assert (asked_to_wait, type(asked_to_wait)) == (wait, type(wait))
+    assert wait_before_retry(ValueError()) is False
 
 
 async def test_a_failing_server_that_wants_a_long_rest_gets_it(works: Works) -> None:
@@ -523,6 +548,11 @@ async def test_the_client_is_made_when_it_is_needed(double: ModelDouble) -> None
     async with aclosing(model.reply("anna", PROMPT)) as items:
         assert await anext(items) == "Good morning."
     await model.stop()
+
+
+def test_the_port_is_light_until_it_is_used() -> None:
+    heavy = "import sys, auren.neuros.models; print({'openai', 'httpx2'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", heavy], capture_output=True, check=True, text=True).stdout == "set()\n"
 
 
 def test_rules_have_no_model_and_others_do() -> None:

@@ -2,6 +2,7 @@
 
 Before a call the most that it can cost is reserved, in one step with the question whether that much is left; after it
 the difference to what it did cost is given back. While Redis is away each process counts alone, and tells Redis later.
+An answer of Redis that comes too late leaves its tokens counted twice: the limit then holds earlier, never later.
 """
 
 from __future__ import annotations

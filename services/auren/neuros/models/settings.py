@@ -26,6 +26,8 @@ class ModelSettings(Settings):
     llm_timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 30.0
     llm_first_token_seconds: Annotated[float, Field(gt=0, le=300)] = 20.0
     llm_daily_tokens: Annotated[int, Field(ge=1, le=1_000_000_000)] = 100_000
+    """Per user. A reply sets aside a token for each byte of its prompt first: below some 20,000 few would be made."""
+
     llm_max_output_tokens: Annotated[int, Field(ge=16, le=32_768)] = 600
 
     @field_validator("llm_base_url")
