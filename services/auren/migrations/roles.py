@@ -63,6 +63,7 @@ ROLES: Grants = {
         "public.mode_switches": "SELECT",
         "public.patterns": "SELECT",
         "public.audit_log": "INSERT",
+        "public.memories": "SELECT, INSERT, UPDATE, DELETE",
         f"{CHECKPOINT_SCHEMA}.checkpoint_migrations": "SELECT",
         f"{CHECKPOINT_SCHEMA}.checkpoints": "SELECT, INSERT, UPDATE, DELETE",
         f"{CHECKPOINT_SCHEMA}.checkpoint_blobs": "SELECT, INSERT, UPDATE, DELETE",
