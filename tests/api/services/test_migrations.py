@@ -35,7 +35,17 @@ LEARNT = {
     "outbox",
     "chat_messages",
 }
-TABLES = {*LEARNT, "readings", "deletion_tombstones", "revoked_tokens", "erased_users", "audit_log", *BRIDGE}
+INTERVENING = {"interventions", "intervention_outbox", "preferences"}
+TABLES = {
+    *LEARNT,
+    *INTERVENING,
+    "readings",
+    "deletion_tombstones",
+    "revoked_tokens",
+    "erased_users",
+    "audit_log",
+    *BRIDGE,
+}
 PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
 
 
@@ -136,9 +146,9 @@ def test_up_down_and_up_again(bench: Bench) -> None:
     assert revision(bench) == REVISION
     assert tables(bench) == {*TABLES, "alembic_version"}
     chain.downgrade(lambda: connect(bench.settings(), autocommit=False), "0003")
-    assert tables(bench) == {*TABLES - LEARNT - CHORES, "alembic_version"}
+    assert tables(bench) == {*TABLES - LEARNT - INTERVENING - CHORES, "alembic_version"}
     chain.downgrade(lambda: connect(bench.settings(), autocommit=False), "0002")
-    assert tables(bench) == {*TABLES - LEARNT - BRIDGE, "alembic_version"}
+    assert tables(bench) == {*TABLES - LEARNT - INTERVENING - BRIDGE, "alembic_version"}
     chain.downgrade(lambda: connect(bench.settings(), autocommit=False), "base")
     assert tables(bench) == {"alembic_version"}
     chain.upgrade(lambda: connect(bench.settings(), autocommit=False), "0001")
