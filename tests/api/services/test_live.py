@@ -9,6 +9,7 @@ from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, cast
 
+import msgspec
 import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
@@ -169,5 +170,30 @@ async def test_an_ingest_that_comes_late_brings_nobody_back_who_was_erased(desk:
         await desk.tell(user, 62)  # committed before the erasure
         assert (await desk.redis.hgetall(f"hot:{user}")).keys() == {"_epoch", "_erased"}
         assert [(await reader.next())[0] for _ in range(2)] == ["reset", "snapshot"]
-    assert (await desk.hot.read(user, datetime.now(UTC)))[0] is None
+    assert await desk.hot.read(user, datetime.now(UTC)) is None
     assert latest.ERASED_SECONDS >= await desk.redis.ttl(f"hot:{user}") > 0
+
+
+async def test_a_rebuild_leaves_nothing_that_it_has_not_found_and_loses_nothing_that_comes_later(
+    desk: Desk,
+) -> None:
+    """As after a deletion that Redis was not told of."""
+    user, now = new_user(), datetime.now(UTC)
+    gone = reading(61)
+    await desk.hot.put({user: [gone, msgspec.structs.replace(gone, metric="steps")]})
+    epoch = await desk.hot.begin(user)
+    assert await desk.hot.begin(user) == epoch  # whoever comes meanwhile joins
+    newer = msgspec.structs.replace(gone, value=63)
+    await desk.hot.put({user: [newer]})
+    assert await desk.hot.complete(user, [msgspec.structs.replace(gone, metric="spo2", value=97)], epoch, now)
+    found = await desk.hot.read(user, now)
+    assert found is not None
+    assert {metric: value.value for metric, value in found.items()} == {"heart_rate": 63, "spo2": 97}
+
+
+async def test_a_rebuild_from_before_a_deletion_is_not_written(desk: Desk) -> None:
+    user, now = new_user(), datetime.now(UTC)
+    epoch = await desk.hot.begin(user)
+    await desk.hot.forget([user])
+    assert not await desk.hot.complete(user, [reading(61)], epoch, now)
+    assert await desk.hot.begin(user) != epoch
