@@ -1,8 +1,9 @@
 """Interventions: what NEUROS offered to whom and what came of it, its outbox, and what people want of it.
 
 An intervention's id follows from the mode switch that led to it, so one switch leads to one row however often it is
-read. `at` is the decision's time, `switched_at` the switch's, by the person's clock. `outcome` holds, by metric that the protocol measures, the value before and the newest one within its window. The
-outbox is as the biometric service's: an outbox row is deleted once Kafka has its record.
+read. `at` is the time of the decision, `switched_at` that of the switch by the person's clock. `outcome` holds, by
+metric that the protocol measures, the value before and the newest one within its window. The outbox is as the biometric
+service's: an outbox row is deleted once Kafka has its record.
 
 There are no CHECK constraints: a violated one writes the whole row, and so a person's data, into the server's log.
 """

@@ -27,14 +27,13 @@ from auren.neuros.interventions.sockets import Sockets
 from auren.neuros.interventions.store import Store
 from auren.neuros.interventions.suggestions import suggest
 from auren.neuros.interventions.worker import Worker
-from auren.outbox import Outbox
+from auren.outbox import Outbox, Place
 from auren.settings import KafkaSettings, RedisSettings
 from auren.telemetry import Metrics
 from auren.topics import EVENTS, MODE_SWITCHES, NEUROS_GROUP
 
 CLIENT_ID: Final = "neuros-advanced"
-LOCK: Final = 4_158_201_748
-"""Advisory lock of whoever sends what is in the outbox."""
+OUTBOX: Final = Place(table="intervention_outbox", lock=4_158_201_761, client_id=f"{CLIENT_ID}-outbox")
 
 
 class Settings(InterventionSettings, KafkaSettings, RedisSettings):
@@ -58,9 +57,7 @@ def build(
     store = Store(database)
     sockets = Sockets(settings, hot, store, metrics)
     producer = Producer(settings, CLIENT_ID)
-    outbox = Outbox(
-        settings, database, producer, metrics, table="intervention_outbox", lock=LOCK, client_id=f"{CLIENT_ID}-outbox"
-    )
+    outbox = Outbox(settings, database, producer, metrics, OUTBOX)
     worker = Worker(policy(settings), store, sockets, producer, outbox, metrics)
     consumer = Consumer(
         settings, client_id=CLIENT_ID, group=NEUROS_GROUP, topics=(MODE_SWITCHES, EVENTS), handle=worker.handle
