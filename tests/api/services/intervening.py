@@ -3,8 +3,6 @@
 `GET /follow` tells a person's interventions as a socket does: a line of JSON each.
 """
 
-from __future__ import annotations
-
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Annotated, Any, cast
