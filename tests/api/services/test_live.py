@@ -13,8 +13,7 @@ import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from auren import latest, live
-from auren.biometric import live_streams
+from auren import latest, live, live_reader
 from auren.biometric.learnt import Learnt
 from auren.biometric.live_streams import LiveStreams
 from auren.latest import HotValues, Latest, LatestValue, LatestValues
@@ -58,7 +57,7 @@ class Desk:
 
 @pytest.fixture
 async def desk(redis_store: Server, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
-    monkeypatch.setattr(live_streams, "BLOCK_SECONDS", 1)
+    monkeypatch.setattr(live_reader, "BLOCK_SECONDS", 1)
     desk = Desk(redis_store)
     yield desk
     await desk.hot.stop()

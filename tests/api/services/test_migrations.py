@@ -35,7 +35,8 @@ LEARNT = {
     "outbox",
     "chat_messages",
 }
-NEUROS = {"memories"}
+INTERVENING = {"interventions", "intervention_outbox", "preferences"}
+NEUROS = {"memories", *INTERVENING}
 TABLES = {*LEARNT, *NEUROS, "readings", "deletion_tombstones", "revoked_tokens", "erased_users", "audit_log", *BRIDGE}
 PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
 
