@@ -6,7 +6,7 @@ does is wrong now and then, and its sentence is left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -14,7 +14,7 @@ import msgspec
 
 from auren.events import METRICS
 from auren.latest import LatestValue
-from auren.modes import DEFAULTS, Evidence
+from auren.modes import Evidence
 from auren.modes.engine import number
 from auren.neuros.guard import flags
 from auren.neuros.guard.check import Known, numbers_of
@@ -158,8 +158,3 @@ def _of_nights(turn: Turn) -> Iterator[KnownNumber]:
             yield KnownNumber(night.asleep, "min", "sleep_total")
         if night.efficiency is not None:
             yield KnownNumber(100 * night.efficiency, "%", "sleep_efficiency")
-
-
-def judged_metrics() -> Iterable[str]:
-    """The metrics that a device measures and a rule looks at."""
-    return (name for name, metric in DEFAULTS.metrics.items() if not metric.signal)
