@@ -537,7 +537,7 @@ async def test_the_database_away_is_said_and_nothing_is_kept(platform: Platform,
     user = new_user()
     await memories.keep(user, [item(NIGHTS), item("a note", kind="note")])
     await put_cold(memories, user, RUNNING)
-    platform.postgres.server.kill()
+    platform.postgres.server.stop()
     recalled = await memories.recall(user, RUNNING)
     assert texts(recalled.memories) == [RUNNING]
     assert texts(recalled.recent) == ["a note"]
@@ -608,6 +608,16 @@ async def test_the_embedder_away_leaves_the_recent_and_what_is_kept_gets_its_vec
     assert (await memories.recall(user, NIGHTS)).memories[0].relevance is None
     assert await round_of(memories)
     assert (await memories.recall(user, NIGHTS)).memories[0].relevance == pytest.approx(1, abs=0.01)
+
+
+async def test_what_cannot_be_read_is_said_and_the_rest_is_told(memories: Memories) -> None:
+    user = new_user()
+    await memories.keep(user, [item(NIGHTS), item("a note", kind="note")])
+    await memories.hot._redis.lpush(f"memory:{user}", b'{"id": 1}')
+    recalled = await memories.recall(user, NIGHTS)
+    assert texts(recalled.memories) == [NIGHTS]
+    assert "ValidationError" in of_tier(recalled, "hot")
+    assert (await memories.erase(user))["hot"] == 2
 
 
 async def test_before_it_is_loaded_it_says_so(opened: Opening, monkeypatch: pytest.MonkeyPatch) -> None:

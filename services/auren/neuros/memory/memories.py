@@ -251,9 +251,12 @@ class Memories:
                 return await asked
         except (UnavailableError, TimeoutError, asyncpg.PostgresError) as error:
             reason = str(error) if isinstance(error, UnavailableError) else type(error).__name__
-            self._missed.labels(tier).inc()
-            troubles.append(f"memory ({tier}): {reason}")
-            return None
+        except Exception as error:  # noqa: BLE001 - whatever it is, the reply goes on without this tier
+            _log.exception("recalling met a defect", tier=tier)
+            reason = type(error).__name__
+        self._missed.labels(tier).inc()
+        troubles.append(f"memory ({tier}): {reason}")
+        return None
 
     def _count_uses(self, user_id: str, memories: Sequence[Memory]) -> None:
         """Count the use of memories in the background: a reply does not wait for it."""
