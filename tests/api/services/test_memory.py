@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import signal
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -125,6 +128,11 @@ def as_cold(user: str, text: str, **facts: Any) -> Memory:
     found = memory(user, item(text, **facts), NOW)
     assert found is not None
     return found
+
+
+async def delete_collection(chroma: stores.Chroma) -> None:
+    client = await chromadb.AsyncHttpClient(host=chroma.host, port=chroma.port)
+    await client.delete_collection(COLLECTION)
 
 
 async def put_cold(them: Memories, user: str, *texts: str) -> list[Memory]:
@@ -518,6 +526,20 @@ async def test_chroma_away_is_said_and_the_rest_is_told(memories: Memories, runn
     assert await memories.erase(user) == {"hot": 0, "warm": 0, "cold": 1}
 
 
+async def test_a_chroma_that_hangs_is_waited_for_once(memories: Memories, running_chroma: stores.Chroma) -> None:
+    user = new_user()
+    await put_cold(memories, user, RUNNING)
+    os.kill(running_chroma.server.pid, signal.SIGSTOP)
+    try:
+        assert "no answer within 1 s" in of_tier(await memories.recall(user, RUNNING), "cold")
+        assert not memories.cold.link.connected
+        of_tier(await memories.recall(user, RUNNING), "cold")
+    finally:
+        os.kill(running_chroma.server.pid, signal.SIGCONT)
+    await ready(memories)
+    assert texts((await memories.recall(user, RUNNING)).memories) == [RUNNING]
+
+
 async def test_redis_away_is_said_and_the_rest_is_told(platform: Platform, memories: Memories) -> None:
     user = new_user()
     await memories.keep(user, [item(NIGHTS)])
@@ -527,6 +549,8 @@ async def test_redis_away_is_said_and_the_rest_is_told(platform: Platform, memor
     assert "redis" in of_tier(recalled, "hot")
     with pytest.raises(UnavailableError):
         await memories.keep(user, [item("a note", kind="note"), item(RUNNING)])
+    async with memories.database.connection() as connection:
+        assert len(await warm.of(connection, user)) == 2  # what lasts was kept
     with pytest.raises(UnavailableError, match="redis"):
         await memories.erase(user)
     platform.redis.server.start()
@@ -559,7 +583,7 @@ async def test_the_database_away_is_said_and_nothing_is_kept(platform: Platform,
 
 
 async def test_a_collection_of_another_embedder_turns_the_cold_tier_off_and_says_what_to_do(
-    opened: Opening, memories: Memories
+    opened: Opening, memories: Memories, running_chroma: stores.Chroma
 ) -> None:
     user = new_user()
     await put_cold(memories, user, RUNNING)
@@ -575,15 +599,27 @@ async def test_a_collection_of_another_embedder_turns_the_cold_tier_off_and_says
         recalled = await other.recall(user, NIGHTS)
         assert texts(recalled.memories) == [NIGHTS]
         assert "dimension 128" in of_tier(recalled, "cold")
-        with pytest.raises(UnavailableError):
-            await round_of(other)
-    assert texts(await memories.cold.of(user)) == [RUNNING]
+        with pytest.raises(UnavailableError, match="memory is off"):
+            await other.cold.put(user, [as_cold(user, NIGHTS)], await other.embedder.embed([NIGHTS]))
+        assert sorted(texts(await other.of(user))) == sorted([NIGHTS, RUNNING])
+        assert await other.erase(user) == {"hot": 0, "warm": 1, "cold": 1}
+        await delete_collection(running_chroma)
+
+        async def well_again() -> bool:
+            with contextlib.suppress(UnhealthyError):
+                await other.check()
+                return True
+            return False
+
+        await until(well_again)
+        await put_cold(other, user, RUNNING)
+        assert texts((await other.recall(user, RUNNING)).memories) == [RUNNING]
 
 
 async def test_a_collection_that_vanished_is_made_anew(memories: Memories, running_chroma: stores.Chroma) -> None:
     user = new_user()
     await put_cold(memories, user, RUNNING)
-    chromadb.HttpClient(host=running_chroma.host, port=running_chroma.port).delete_collection(COLLECTION)
+    await delete_collection(running_chroma)
     assert "chroma" in of_tier(await memories.recall(user, RUNNING), "cold")
     await ready(memories)
     assert await memories.recall(user, RUNNING) == room.Recalled()

@@ -118,7 +118,8 @@ class Memories:
     async def keep(self, user_id: str, items: Sequence[Item]) -> int:
         """Keep items; how many were. Those that say the same are one; of somebody who was erased none is kept.
 
-        Raises UnavailableError: without the database nobody knows who was erased.
+        Raises UnavailableError: without the database nobody knows who was erased. Where Redis alone is away, what
+        lasts has been kept.
         """
         now = datetime.now(UTC)
         found = [one for item in items[:MOST_ITEMS] if (one := memory(user_id, item, now)) is not None]
@@ -131,11 +132,20 @@ class Memories:
         try:
             async with self.database.connection() as connection, warm.alone(connection, user_id):
                 kept = await self.merge(connection, user_id, rows)
-                if passing:
-                    await self.hot.add(user_id, passing)
+                trouble = await self._pass_on(user_id, passing)
         except ErasedError:
             return 0
+        if trouble is not None:
+            raise trouble
         return kept + len(passing)
+
+    async def _pass_on(self, user_id: str, passing: Sequence[Memory]) -> UnavailableError | None:
+        try:
+            if passing:
+                await self.hot.add(user_id, passing)
+        except UnavailableError as error:
+            return error
+        return None
 
     async def of(self, user_id: str) -> list[Memory]:
         """All that is remembered of a person, each once. Raises UnavailableError where a tier cannot be read."""
