@@ -349,7 +349,7 @@ HOSTILE = ["anna", "ann", "anna2", "Anna", "an%", "a_na", '{"$ne": ""}', "$or", 
 
 
 @pytest.mark.parametrize("user", HOSTILE)
-async def test_an_id_reaches_its_own_memories_and_no_others(memories: Memories, user: str) -> None:
+async def test_an_id_reaches_its_own_memories_and_no_others(memories: Memories, metrics: Metrics, user: str) -> None:
     mark = f"mark {uuid.uuid4().hex}"
     suffix = f"-{uuid.uuid4().hex[:6]}"
     people = [f"{name}" + suffix for name in HOSTILE]
@@ -361,6 +361,7 @@ async def test_an_id_reaches_its_own_memories_and_no_others(memories: Memories, 
     assert sorted(texts(recalled.memories)) == sorted(
         [f"{mark} of {user}", "same text", f"{mark} cold of {user}", "same cold"]
     )
+    assert counted(metrics, "auren_neuros_memory_foreign_results_total 0.0")  # the filter alone held them back
     assert await memories.erase(user) == {"hot": 0, "warm": 2, "cold": 2}
     assert await memories.of(user) == []
     for one in people:
