@@ -251,6 +251,15 @@ async def test_the_old_and_unused_becomes_cold_and_by_use_warm_again(memories: M
     assert await memories.cold.of(user) == []  # used a moment ago
 
 
+async def test_two_recalls_bring_a_cold_memory_back_once(memories: Memories, metrics: Metrics) -> None:
+    user = new_user()
+    found = await put_cold(memories, user, NIGHTS)
+    await asyncio.gather(*(memories._promote(user, found, NOW) for _ in range(3)))
+    assert [one.tier for one in await memories.of(user)] == ["warm"]
+    assert await memories.cold.of(user) == []
+    assert counted(metrics, 'auren_neuros_memory_moves_total{origin="cold",target="warm"} 1.0')
+
+
 async def test_a_move_that_died_between_copy_and_delete_is_told_once_and_ended_later(
     memories: Memories, monkeypatch: pytest.MonkeyPatch
 ) -> None:

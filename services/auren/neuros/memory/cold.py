@@ -133,6 +133,8 @@ class Cold:
 
     async def remove(self, user_id: str, ids: Sequence[str]) -> int:
         """Delete some of a person's memories; how many there were. Raises UnavailableError."""
+        if not ids:
+            return 0
         named = [_id(user_id, one) for one in ids]
         answer = await self._ask(lambda collection: collection.delete(ids=named, where=_only(user_id)))
         return int(answer["deleted"])

@@ -295,19 +295,22 @@ class Memories:
             await self._promote(user_id, warming, now)
 
     async def _promote(self, user_id: str, warming: Sequence[Memory], now: datetime) -> None:
-        """Bring cold memories back into the table. What was erased meanwhile is not there any more, and stays away."""
+        """Bring cold memories back into the table. What was erased or brought meanwhile is not there any more."""
         packed = await self.packed([one.text for one in warming])
         by_id = dict(zip([one.id for one in warming], packed, strict=True))
         try:
-            async with self.database.connection() as connection, warm.alone(connection, user_id):
-                there = await self.cold.of(user_id, list(by_id))
-                rows = [_promoted(one, now, self.embedder.name, by_id[one.id]) for one in there]
-                moved = await self.merge(connection, user_id, rows)
+            async with self.database.connection() as connection:
+                async with warm.alone(connection, user_id):
+                    there = await self.cold.of(user_id, list(by_id))
+                    rows = [_promoted(one, now, self.embedder.name, by_id[one.id]) for one in there]
+                    await self.merge(connection, user_id, rows)
+                # Only now it is certain to be in the table; upkeep may have brought it back since.
+                async with warm.alone(connection, user_id):
+                    here = [row.memory.id for row in await warm.of(connection, user_id, list(by_id))]
+                    moved = await self.cold.remove(user_id, here)
         except ErasedError:
             return
-        if moved == len(rows):
-            await self.cold.remove(user_id, [one.id for one in there])
-            self.moves.labels("cold", "warm").inc(moved)
+        self.moves.labels("cold", "warm").inc(moved)
 
     async def _erase_others(self, user_id: str, removed: dict[str, int], troubles: list[UnavailableError]) -> None:
         tiers: tuple[tuple[str, Callable[[str], Awaitable[int]]], ...] = (
