@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import signal
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -127,6 +130,11 @@ def as_cold(user: str, text: str, **facts: Any) -> Memory:
     return found
 
 
+async def delete_collection(chroma: stores.Chroma) -> None:
+    client = await chromadb.AsyncHttpClient(host=chroma.host, port=chroma.port)
+    await client.delete_collection(COLLECTION)
+
+
 async def put_cold(them: Memories, user: str, *texts: str) -> list[Memory]:
     found = [as_cold(user, text) for text in texts]
     await them.cold.put(user, found, await them.embedder.embed([one.text for one in found]))
@@ -243,6 +251,15 @@ async def test_the_old_and_unused_becomes_cold_and_by_use_warm_again(memories: M
     assert await memories.cold.of(user) == []  # used a moment ago
 
 
+async def test_two_recalls_bring_a_cold_memory_back_once(memories: Memories, metrics: Metrics) -> None:
+    user = new_user()
+    found = await put_cold(memories, user, NIGHTS)
+    await asyncio.gather(*(memories._promote(user, found, NOW) for _ in range(3)))
+    assert [one.tier for one in await memories.of(user)] == ["warm"]
+    assert await memories.cold.of(user) == []
+    assert counted(metrics, 'auren_neuros_memory_moves_total{origin="cold",target="warm"} 1.0')
+
+
 async def test_a_move_that_died_between_copy_and_delete_is_told_once_and_ended_later(
     memories: Memories, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -341,7 +358,7 @@ HOSTILE = ["anna", "ann", "anna2", "Anna", "an%", "a_na", '{"$ne": ""}', "$or", 
 
 
 @pytest.mark.parametrize("user", HOSTILE)
-async def test_an_id_reaches_its_own_memories_and_no_others(memories: Memories, user: str) -> None:
+async def test_an_id_reaches_its_own_memories_and_no_others(memories: Memories, metrics: Metrics, user: str) -> None:
     mark = f"mark {uuid.uuid4().hex}"
     suffix = f"-{uuid.uuid4().hex[:6]}"
     people = [f"{name}" + suffix for name in HOSTILE]
@@ -353,6 +370,7 @@ async def test_an_id_reaches_its_own_memories_and_no_others(memories: Memories, 
     assert sorted(texts(recalled.memories)) == sorted(
         [f"{mark} of {user}", "same text", f"{mark} cold of {user}", "same cold"]
     )
+    assert counted(metrics, "auren_neuros_memory_foreign_results_total 0.0")  # the filter alone held them back
     assert await memories.erase(user) == {"hot": 0, "warm": 2, "cold": 2}
     assert await memories.of(user) == []
     for one in people:
@@ -518,6 +536,20 @@ async def test_chroma_away_is_said_and_the_rest_is_told(memories: Memories, runn
     assert await memories.erase(user) == {"hot": 0, "warm": 0, "cold": 1}
 
 
+async def test_a_chroma_that_hangs_is_waited_for_once(memories: Memories, running_chroma: stores.Chroma) -> None:
+    user = new_user()
+    await put_cold(memories, user, RUNNING)
+    os.kill(running_chroma.server.pid, signal.SIGSTOP)
+    try:
+        assert "no answer within 1 s" in of_tier(await memories.recall(user, RUNNING), "cold")
+        assert not memories.cold.link.connected
+        of_tier(await memories.recall(user, RUNNING), "cold")
+    finally:
+        os.kill(running_chroma.server.pid, signal.SIGCONT)
+    await ready(memories)
+    assert texts((await memories.recall(user, RUNNING)).memories) == [RUNNING]
+
+
 async def test_redis_away_is_said_and_the_rest_is_told(platform: Platform, memories: Memories) -> None:
     user = new_user()
     await memories.keep(user, [item(NIGHTS)])
@@ -527,6 +559,8 @@ async def test_redis_away_is_said_and_the_rest_is_told(platform: Platform, memor
     assert "redis" in of_tier(recalled, "hot")
     with pytest.raises(UnavailableError):
         await memories.keep(user, [item("a note", kind="note"), item(RUNNING)])
+    async with memories.database.connection() as connection:
+        assert len(await warm.of(connection, user)) == 2  # what lasts was kept
     with pytest.raises(UnavailableError, match="redis"):
         await memories.erase(user)
     platform.redis.server.start()
@@ -537,7 +571,7 @@ async def test_the_database_away_is_said_and_nothing_is_kept(platform: Platform,
     user = new_user()
     await memories.keep(user, [item(NIGHTS), item("a note", kind="note")])
     await put_cold(memories, user, RUNNING)
-    platform.postgres.server.kill()
+    platform.postgres.server.stop()
     recalled = await memories.recall(user, RUNNING)
     assert texts(recalled.memories) == [RUNNING]
     assert texts(recalled.recent) == ["a note"]
@@ -559,7 +593,7 @@ async def test_the_database_away_is_said_and_nothing_is_kept(platform: Platform,
 
 
 async def test_a_collection_of_another_embedder_turns_the_cold_tier_off_and_says_what_to_do(
-    opened: Opening, memories: Memories
+    opened: Opening, memories: Memories, running_chroma: stores.Chroma
 ) -> None:
     user = new_user()
     await put_cold(memories, user, RUNNING)
@@ -575,15 +609,27 @@ async def test_a_collection_of_another_embedder_turns_the_cold_tier_off_and_says
         recalled = await other.recall(user, NIGHTS)
         assert texts(recalled.memories) == [NIGHTS]
         assert "dimension 128" in of_tier(recalled, "cold")
-        with pytest.raises(UnavailableError):
-            await round_of(other)
-    assert texts(await memories.cold.of(user)) == [RUNNING]
+        with pytest.raises(UnavailableError, match="memory is off"):
+            await other.cold.put(user, [as_cold(user, NIGHTS)], await other.embedder.embed([NIGHTS]))
+        assert sorted(texts(await other.of(user))) == sorted([NIGHTS, RUNNING])
+        assert await other.erase(user) == {"hot": 0, "warm": 1, "cold": 1}
+        await delete_collection(running_chroma)
+
+        async def well_again() -> bool:
+            with contextlib.suppress(UnhealthyError):
+                await other.check()
+                return True
+            return False
+
+        await until(well_again)
+        await put_cold(other, user, RUNNING)
+        assert texts((await other.recall(user, RUNNING)).memories) == [RUNNING]
 
 
 async def test_a_collection_that_vanished_is_made_anew(memories: Memories, running_chroma: stores.Chroma) -> None:
     user = new_user()
     await put_cold(memories, user, RUNNING)
-    chromadb.HttpClient(host=running_chroma.host, port=running_chroma.port).delete_collection(COLLECTION)
+    await delete_collection(running_chroma)
     assert "chroma" in of_tier(await memories.recall(user, RUNNING), "cold")
     await ready(memories)
     assert await memories.recall(user, RUNNING) == room.Recalled()
@@ -608,6 +654,16 @@ async def test_the_embedder_away_leaves_the_recent_and_what_is_kept_gets_its_vec
     assert (await memories.recall(user, NIGHTS)).memories[0].relevance is None
     assert await round_of(memories)
     assert (await memories.recall(user, NIGHTS)).memories[0].relevance == pytest.approx(1, abs=0.01)
+
+
+async def test_what_cannot_be_read_is_said_and_the_rest_is_told(memories: Memories) -> None:
+    user = new_user()
+    await memories.keep(user, [item(NIGHTS), item("a note", kind="note")])
+    await memories.hot._redis.lpush(f"memory:{user}", b'{"id": 1}')
+    recalled = await memories.recall(user, NIGHTS)
+    assert texts(recalled.memories) == [NIGHTS]
+    assert "ValidationError" in of_tier(recalled, "hot")
+    assert (await memories.erase(user))["hot"] == 2
 
 
 async def test_before_it_is_loaded_it_says_so(opened: Opening, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,12 +37,11 @@ MOST_READ: Final = 2 * COLD_MOST
 _log = logger(__name__)
 
 
-class ForeignCollectionError(Exception):
-    """The collection holds vectors of another embedder."""
-
-
 class Cold:
-    """Memories as vectors. While Chroma is away every call raises UnavailableError at once."""
+    """Memories as vectors. While Chroma is away every call raises UnavailableError at once.
+
+    Where the collection holds vectors of another embedder nothing is written or compared; it is still told and erased.
+    """
 
     def __init__(self, settings: ChromaSettings, metrics: Metrics) -> None:
         """`metrics` gets a count of foreign results, which must stay at zero."""
@@ -51,7 +50,7 @@ class Cold:
         self._chroma: ModuleType | None = None
         self._client: Any = None
         self._fault: str | None = None
-        self.link: Link[Any] = Link("chroma", self._connect, _keep_open, (ForeignCollectionError,))
+        self.link: Link[Any] = Link("chroma", self._connect, _keep_open)
         self._foreign = metrics.counter("memory_foreign_results", "Results of another person that Chroma returned")
 
     async def start(self, embedder: Embedder) -> None:
@@ -67,17 +66,26 @@ class Cold:
 
     async def check(self) -> None:
         """For the health report: the collection is ours, and the server answers its heartbeat."""
-        if self._fault is not None:
-            raise UnhealthyError(self._fault)
         await self.link.check()
+        if self._fault is not None:
+            await self._look_again()
         assert self._chroma is not None
         try:
             await self._chroma.heartbeat(self._settings)
         except self._chroma.AWAY as error:
             raise UnhealthyError(describe(error)) from error
 
+    async def _look_again(self) -> None:
+        """A collection that somebody has deleted is made anew. Raises UnhealthyError while it is there."""
+        try:
+            await self.size()
+        except UnavailableError as error:
+            raise UnhealthyError(error.reason) from error
+        raise UnhealthyError(self._fault or "")
+
     async def put(self, user_id: str, memories: Sequence[Memory], vectors: Sequence[Vector]) -> None:
         """Write a person's memories, in place of those with the same ids. Raises UnavailableError."""
+        self._comparable()
         await self._ask(
             lambda collection: collection.upsert(
                 ids=[_id(user_id, memory.id) for memory in memories],
@@ -89,6 +97,7 @@ class Cold:
 
     async def nearest(self, user_id: str, vector: Vector, most: int) -> list[Memory]:
         """A person's memories nearest to a vector, with their relevance. Raises UnavailableError."""
+        self._comparable()
         found = await self._ask(
             lambda collection: collection.query(
                 query_embeddings=[list(vector)],
@@ -124,6 +133,8 @@ class Cold:
 
     async def remove(self, user_id: str, ids: Sequence[str]) -> int:
         """Delete some of a person's memories; how many there were. Raises UnavailableError."""
+        if not ids:
+            return 0
         named = [_id(user_id, one) for one in ids]
         answer = await self._ask(lambda collection: collection.delete(ids=named, where=_only(user_id)))
         return int(answer["deleted"])
@@ -139,7 +150,7 @@ class Cold:
 
     async def _ask(self, ask: Callable[[Any], Awaitable[T]], seconds: float = WRITE_SECONDS) -> T:
         """Ask the collection. After a failure it is opened anew first, so a server that hangs costs one wait."""
-        collection = self._collection()
+        collection = self.link.client
         try:
             async with asyncio.timeout(seconds):
                 return await ask(collection)
@@ -152,10 +163,10 @@ class Cold:
         self.link.lost(collection, reason)
         return UnavailableError("chroma", reason)
 
-    def _collection(self) -> Any:
+    def _comparable(self) -> None:
+        """Raises UnavailableError where the collection holds vectors of another embedder."""
         if self._fault is not None:
             raise UnavailableError("chroma", self._fault)
-        return self.link.client
 
     def _away(self) -> tuple[type[Exception], ...]:
         away: tuple[type[Exception], ...] = self._chroma.AWAY if self._chroma is not None else ()
@@ -192,21 +203,22 @@ class Cold:
                 collection = await chroma.collection(self._client, wanted)
         except chroma.AWAY as error:
             raise ConnectionError(0, describe(error)) from error
-        self._compare(collection.metadata or {}, wanted)
+        self._fault = _fault(collection.metadata or {}, wanted)
+        if self._fault is not None:
+            _log.error("long-term memory is off", reason=self._fault)
         return collection
 
-    def _compare(self, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-        """Raises ForeignCollectionError: vectors of two embedders cannot be compared."""
-        if all(found.get(name) == value for name, value in wanted.items()):
-            self._fault = None
-            return
-        self._fault = (
-            f"the collection of memories was made with embedder {found.get('embedder')!r} of dimension "
-            f"{found.get('dimension')!r}, and {wanted['embedder']!r} of dimension {wanted['dimension']!r} is set: set "
-            "AUREN_EMBEDDINGS_MODE, _MODEL and _DIMENSION as they were, or delete the collection with what it "
-            "remembers; until then long-term memory is off"
-        )
-        raise ForeignCollectionError(self._fault)
+
+def _fault(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
+    """What to do about a collection whose vectors are another embedder's: two such vectors cannot be compared."""
+    if all(found.get(name) == value for name, value in wanted.items()):
+        return None
+    return (
+        f"the collection of memories was made with embedder {found.get('embedder')!r} of dimension "
+        f"{found.get('dimension')!r}, and {wanted['embedder']!r} of dimension {wanted['dimension']!r} is set: set "
+        "AUREN_EMBEDDINGS_MODE, _MODEL and _DIMENSION as they were, or delete the collection with what it remembers; "
+        "until then long-term memory is off"
+    )
 
 
 async def _keep_open(_collection: object) -> None:

@@ -118,7 +118,8 @@ class Memories:
     async def keep(self, user_id: str, items: Sequence[Item]) -> int:
         """Keep items; how many were. Those that say the same are one; of somebody who was erased none is kept.
 
-        Raises UnavailableError: without the database nobody knows who was erased.
+        Raises UnavailableError: without the database nobody knows who was erased. Where Redis alone is away, what
+        lasts has been kept.
         """
         now = datetime.now(UTC)
         found = [one for item in items[:MOST_ITEMS] if (one := memory(user_id, item, now)) is not None]
@@ -131,11 +132,20 @@ class Memories:
         try:
             async with self.database.connection() as connection, warm.alone(connection, user_id):
                 kept = await self.merge(connection, user_id, rows)
-                if passing:
-                    await self.hot.add(user_id, passing)
+                trouble = await self._pass_on(user_id, passing)
         except ErasedError:
             return 0
+        if trouble is not None:
+            raise trouble
         return kept + len(passing)
+
+    async def _pass_on(self, user_id: str, passing: Sequence[Memory]) -> UnavailableError | None:
+        try:
+            if passing:
+                await self.hot.add(user_id, passing)
+        except UnavailableError as error:
+            return error
+        return None
 
     async def of(self, user_id: str) -> list[Memory]:
         """All that is remembered of a person, each once. Raises UnavailableError where a tier cannot be read."""
@@ -251,9 +261,12 @@ class Memories:
                 return await asked
         except (UnavailableError, TimeoutError, asyncpg.PostgresError) as error:
             reason = str(error) if isinstance(error, UnavailableError) else type(error).__name__
-            self._missed.labels(tier).inc()
-            troubles.append(f"memory ({tier}): {reason}")
-            return None
+        except Exception as error:  # noqa: BLE001 - whatever it is, the reply goes on without this tier
+            _log.exception("recalling met a defect", tier=tier)
+            reason = type(error).__name__
+        self._missed.labels(tier).inc()
+        troubles.append(f"memory ({tier}): {reason}")
+        return None
 
     def _count_uses(self, user_id: str, memories: Sequence[Memory]) -> None:
         """Count the use of memories in the background: a reply does not wait for it."""
@@ -282,19 +295,22 @@ class Memories:
             await self._promote(user_id, warming, now)
 
     async def _promote(self, user_id: str, warming: Sequence[Memory], now: datetime) -> None:
-        """Bring cold memories back into the table. What was erased meanwhile is not there any more, and stays away."""
+        """Bring cold memories back into the table. What was erased or brought meanwhile is not there any more."""
         packed = await self.packed([one.text for one in warming])
         by_id = dict(zip([one.id for one in warming], packed, strict=True))
         try:
-            async with self.database.connection() as connection, warm.alone(connection, user_id):
-                there = await self.cold.of(user_id, list(by_id))
-                rows = [_promoted(one, now, self.embedder.name, by_id[one.id]) for one in there]
-                moved = await self.merge(connection, user_id, rows)
+            async with self.database.connection() as connection:
+                async with warm.alone(connection, user_id):
+                    there = await self.cold.of(user_id, list(by_id))
+                    rows = [_promoted(one, now, self.embedder.name, by_id[one.id]) for one in there]
+                    await self.merge(connection, user_id, rows)
+                # Only now it is certain to be in the table; upkeep may have brought it back since.
+                async with warm.alone(connection, user_id):
+                    here = [row.memory.id for row in await warm.of(connection, user_id, list(by_id))]
+                    moved = await self.cold.remove(user_id, here)
         except ErasedError:
             return
-        if moved == len(rows):
-            await self.cold.remove(user_id, [one.id for one in there])
-            self.moves.labels("cold", "warm").inc(moved)
+        self.moves.labels("cold", "warm").inc(moved)
 
     async def _erase_others(self, user_id: str, removed: dict[str, int], troubles: list[UnavailableError]) -> None:
         tiers: tuple[tuple[str, Callable[[str], Awaitable[int]]], ...] = (

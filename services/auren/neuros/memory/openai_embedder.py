@@ -26,8 +26,8 @@ class OpenAiEmbedder:
 
     relevant: float = 0.3
 
-    def __init__(self, settings: EmbeddingSettings) -> None:
-        """Nothing is connected before the first text."""
+    def __init__(self, settings: EmbeddingSettings, http: openai.DefaultAsyncHttpxClient | None = None) -> None:
+        """Nothing is connected before the first text; `http` None is a client of the SDK's own."""
         self.dimension = settings.dimension
         self.name = f"openai:{settings.embeddings_model}"
         self._model = settings.embeddings_model
@@ -36,6 +36,7 @@ class OpenAiEmbedder:
             base_url=settings.embeddings_base_url or None,
             timeout=TIMEOUT_SECONDS,
             max_retries=0,
+            http_client=http,
         )
 
     async def embed(self, texts: Sequence[str]) -> list[Vector]:
@@ -52,9 +53,13 @@ class OpenAiEmbedder:
     async def _batch(self, texts: list[str]) -> list[Vector]:
         try:
             answer = await self._client.embeddings.create(model=self._model, input=texts, encoding_format="float")
+            entries = sorted(answer.data, key=lambda entry: entry.index)
+            vectors = [[float(number) for number in entry.embedding] for entry in entries]
         except openai.OpenAIError as error:
             raise UnavailableError("embeddings", type(error).__name__) from error
-        vectors = [entry.embedding for entry in sorted(answer.data, key=lambda entry: entry.index)]
+        except (AttributeError, TypeError, ValueError) as error:
+            # The SDK takes what comes for what it should be.
+            raise UnavailableError("embeddings", "the answer is none of the embeddings API") from error
         if len(vectors) != len(texts):
             raise UnavailableError("embeddings", f"{len(vectors)} vectors came for {len(texts)} texts")
         return [self._checked(vector) for vector in vectors]
