@@ -56,9 +56,7 @@ _ORDINAL: Final = re.compile(
     rf"\b(?:(?P<tens>{'|'.join(_TENS)})[ -])?(?P<word>first|second|{'|'.join(_ORDINALS)})\b"
     r"(?! (?:of all|thing|things|step|look|place|thought))"
 )
-_SECOND: Final = re.compile(
-    r"\bsecond (?=(?:night|day|week|time|month|year|morning|evening|workout|reading|(?:\w+ )?in a row))"
-)
+_SECOND: Final = re.compile(r"(?<!\ba )\bsecond (?=(?:night|day|week|time|month|year|reading|(?:\w+ )?in a row)\b)")
 _AND_A_HALF: Final = re.compile(r"\b(?:an? |(\d+) )(hours?|minutes?|days?)? ?and a half\b")
 _FRACTION: Final = re.compile(
     r"\b(an?|one|two|three|four|\d+)[ -](third|thirds|quarter|quarters|fifth|fifths|tenth|tenths)\b"
