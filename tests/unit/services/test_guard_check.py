@@ -79,6 +79,9 @@ def test_every_word_that_suffices_is_found(kind: str, word: str) -> None:
         ("60ms", [(60, "ms")]),
         ("call 112", []),
         ("SpO2 and VO2max", []),
+        ("in the low forties", [(40, None)]),
+        ("a few ms, more ms", []),
+        ("two days and a half", [(2.5, "d")]),
         ("45 mL/kg/min", [(45, "mL/kg/min")]),
     ],
 )
@@ -126,6 +129,13 @@ def test_a_number_passes_only_for_what_it_was_measured_of() -> None:
     assert check("Your HRV was 4.", known) == Fault("number", "4")
     assert check("Your heart rate was 61 and your HRV was 45.", known) is None
     assert check("Count to 4.", known) is None
+
+
+@pytest.mark.parametrize("sentence", ["It was xlii ms.", "It was zweiundvierzig bpm.", "It was quarante kcal."])
+def test_a_number_that_cannot_be_read_is_unknown(sentence: str) -> None:
+    fault = check(sentence, NOTHING)
+    assert fault is not None
+    assert fault.kind == "number"
 
 
 def test_an_unknown_unit_is_an_error_of_ours() -> None:

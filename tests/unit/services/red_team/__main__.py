@@ -1,4 +1,7 @@
-"""`python -m tests.unit.services.red_team`: the set against the rules and the check, as a table; fails if one breaks."""
+"""`python -m tests.unit.services.red_team`: the set against the rules and the check, as a table; fails if one breaks.
+
+The time of a check is for information.
+"""
 
 import time
 
