@@ -82,9 +82,12 @@ _AMOUNT: Final = re.compile(
 )
 _NOT_NOUNS: Final = frozenset({"this", "was", "has", "its", "his", "less", "versus", "plus", "minus", "does", "yours"})
 _NAMES: Final = re.compile(r"\b(?:vo2 ?max|vo2|sp?o2|co2|h2o)\b")
+_DIGIT: Final = re.compile(r"\d")
 _SURE_UNITS: Final = frozenset({"ms", "bpm", "milliseconds", "mmhg", "kcal"})
+_TELLING: Final = WORDS | _SURE_UNITS
 _NO_NUMBER: Final = re.compile(
-    r"\b(?!(?:in|of|few|fewer|more|many|some|several|per|the|and|or|extra|less|usual|average|these|those|over) )[a-z]{2,} "
+    r"\b(?!(?:in|of|few|fewer|more|many|some|several|per|the|and|or|extra|less|usual|average|these|those|over) )"
+    r"[a-z]{2,} "
     r"(?:ms|bpm|milliseconds|mmhg|kcal)\b"
 )
 """Before these units stands a number; another word there is one that cannot be read: zweiundvierzig ms, xlii bpm."""
@@ -381,8 +384,4 @@ def _clock(match: re.Match[str]) -> tuple[float, ...]:
 
 def names_numbers(text: str, found: frozenset[str]) -> bool:
     """Whether a plain text with these words can name a number at all."""
-    return (
-        not WORDS.isdisjoint(found)
-        or not _SURE_UNITS.isdisjoint(found)
-        or any(character in text for character in "0123456789")
-    )
+    return _DIGIT.search(text) is not None or not _TELLING.isdisjoint(found)

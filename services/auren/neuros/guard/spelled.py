@@ -16,8 +16,14 @@ _FROM_THIRD: Final = """
     seventeenth eighteenth nineteenth twentieth
 """
 _UNITS: Final = {word: value for value, word in enumerate(_UP_TO_19.split())}
-_TENS: Final = {word: value for value, word in zip(range(20, 100, 10), _UP_TO_90.split(), strict=True)}
-_TENS |= {word.removesuffix("y") + "ies": value for word, value in _TENS.items()} | {"fourty": 40, "ninty": 90}
+_PURE_TENS: Final = {word: value for value, word in zip(range(20, 100, 10), _UP_TO_90.split(), strict=True)}
+_TENS: Final = {
+    **_PURE_TENS,
+    **{word.removesuffix("y") + "ies": value for word, value in _PURE_TENS.items()},
+    "fourty": 40,
+    "ninty": 90,
+}
+"""Also as people misspell them, and as in `the low forties`."""
 _SCALES: Final = {"dozen": 12, "score": 20, "hundred": 100, "thousand": 1000, "million": 1_000_000}
 _ORDINALS: Final = {word: value for value, word in enumerate(_FROM_THIRD.split(), start=3)} | {
     "thirtieth": 30,
