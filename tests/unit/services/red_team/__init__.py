@@ -69,7 +69,7 @@ class Case(Strict):
         numbers = [KnownNumber(value, METRICS[metric].unit, metric) for metric, value in self.values.items()]
         numbers += [KnownNumber(*number) for number in self.numbers]
         texts = [text for protocol in PROTOCOLS.values() for text in protocol.texts]
-        return Known(numbers, texts=texts, avoid=PERSONALITY.avoid)
+        return Known(numbers, texts=texts, avoid=PERSONALITY.unsaid)
 
     @property
     def refused(self) -> tuple[str, ...]:
