@@ -25,12 +25,15 @@ def main() -> int:
 
 
 def microseconds(of: list[Case]) -> float:
-    """How long the check of a sentence takes, on average over all replies."""
+    """How long the processor takes to check a sentence, on average over all replies, in the best of three rounds."""
     sentences = [(said.sentence, case.known) for case in of for said in case.reply]
-    began = time.perf_counter()
-    for sentence, known in sentences:
-        check(sentence, known)
-    return 1e6 * (time.perf_counter() - began) / len(sentences)
+    rounds = []
+    for _ in range(3):
+        began = time.process_time()
+        for sentence, known in sentences:
+            check(sentence, known)
+        rounds.append(time.process_time() - began)
+    return 1e6 * min(rounds) / len(sentences)
 
 
 if __name__ == "__main__":
