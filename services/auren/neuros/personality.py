@@ -32,6 +32,12 @@ class Personality(documents.Part):
     avoid: Annotated[tuple[Annotated[str, Field(min_length=3, max_length=80)], ...], Field(max_length=200)] = ()
     examples: Annotated[tuple[Example, ...], Field(max_length=40)] = ()
 
+    @property
+    def unsaid(self) -> tuple[str, ...]:
+        """For `check.Known`: phrases to avoid, and the sentences that tell a model how to speak."""
+        texts = (self.voice, *self.tone.values())
+        return (*self.avoid, *(part.strip(" .") for text in texts for part in text.split(". ")))
+
     @model_validator(mode="after")
     def _whole(self) -> Self:
         missing = [mode.value for mode in Mode if mode not in self.tone]

@@ -44,7 +44,7 @@ class Known:
         self.texts = frozenset(text.strip() for text in texts)
         self.numbers = by_family([*numbers, *(number for text in self.texts for number in numbers_of(text))])
         self.names = NO_PEOPLE | {word for name in names for word in name.split()}
-        self.avoid = _any_of(avoid)
+        self.avoid = frozenset(text for phrase in avoid if (text := plain(phrase)))
 
 
 def check(sentence: str, known: Known) -> Fault | None:
@@ -103,9 +103,11 @@ def _other_person(sentence: str, names: frozenset[str]) -> Fault | None:
     return None
 
 
-def _phrase(text: str, avoid: re.Pattern[str] | None) -> Fault | None:
-    match = avoid.search(text) if avoid is not None else None
-    return Fault("phrase", match[0]) if match else None
+def _phrase(text: str, avoid: frozenset[str]) -> Fault | None:
+    for phrase in avoid:
+        if phrase in text and re.search(rf"(?<!\w){re.escape(phrase)}(?!\w)", text):
+            return Fault("phrase", phrase)
+    return None
 
 
 def _number(text: str, found: frozenset[str], known: Known) -> Fault | None:
@@ -113,8 +115,3 @@ def _number(text: str, found: frozenset[str], known: Known) -> Fault | None:
         return None
     unknown = next((amount for amount in amounts(text) if not is_known(amount, known.numbers)), None)
     return Fault("number", f"{unknown.written} {unknown.unit or ''}".strip()) if unknown else None
-
-
-def _any_of(phrases: Iterable[str]) -> re.Pattern[str] | None:
-    texts = [re.escape(text) for phrase in phrases if (text := plain(phrase))]
-    return re.compile(r"(?<!\w)(?:" + "|".join(texts) + r")(?!\w)") if texts else None

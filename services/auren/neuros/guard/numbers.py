@@ -82,6 +82,15 @@ _AMOUNT: Final = re.compile(
 )
 _NOT_NOUNS: Final = frozenset({"this", "was", "has", "its", "his", "less", "versus", "plus", "minus", "does", "yours"})
 _NAMES: Final = re.compile(r"\b(?:vo2 ?max|vo2|sp?o2|co2|h2o)\b")
+_DIGIT: Final = re.compile(r"\d")
+_SURE_UNITS: Final = frozenset({"ms", "bpm", "milliseconds", "mmhg", "kcal"})
+_TELLING: Final = WORDS | _SURE_UNITS
+_NO_NUMBER: Final = re.compile(
+    r"\b(?!(?:in|of|few|fewer|more|many|some|several|per|the|and|or|extra|less|usual|average|these|those|over) )"
+    r"[a-z]{2,} "
+    r"(?:ms|bpm|milliseconds|mmhg|kcal)\b"
+)
+"""Before these units stands a number; another word there is one that cannot be read: zweiundvierzig ms, xlii bpm."""
 _FEW: Final = re.compile(
     r"\b(?:two|three|four) "
     r"(?=of your values|(?:(?:small|simple|easy|gentle|quiet|possible) )?(?:things|ideas|options|ways|questions)\b)"
@@ -161,8 +170,11 @@ class Amount(NamedTuple):
 
 def amounts(text: str) -> Iterator[Amount]:
     """The numbers of a plain text (text.py)."""
-    if not WORDS.isdisjoint(words(text)):
-        text = with_digits(_FEW.sub(" ", text))
+    found_words = words(text)
+    if not WORDS.isdisjoint(found_words):
+        text = with_digits(_FEW.sub(" ", text), found_words)
+    if not _SURE_UNITS.isdisjoint(found_words) and (match := _NO_NUMBER.search(text)):
+        yield Amount(match[0], (), None, frozenset())
     if "o2" in text or "2o" in text:
         text = _NAMES.sub(" ", text)
     text, special = _special(text)
@@ -372,4 +384,4 @@ def _clock(match: re.Match[str]) -> tuple[float, ...]:
 
 def names_numbers(text: str, found: frozenset[str]) -> bool:
     """Whether a plain text with these words can name a number at all."""
-    return not WORDS.isdisjoint(found) or any(character in text for character in "0123456789")
+    return _DIGIT.search(text) is not None or not _TELLING.isdisjoint(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 _UP_TO_19: Final = """
@@ -15,7 +16,14 @@ _FROM_THIRD: Final = """
     seventeenth eighteenth nineteenth twentieth
 """
 _UNITS: Final = {word: value for value, word in enumerate(_UP_TO_19.split())}
-_TENS: Final = {word: value for value, word in zip(range(20, 100, 10), _UP_TO_90.split(), strict=True)}
+_PURE_TENS: Final = {word: value for value, word in zip(range(20, 100, 10), _UP_TO_90.split(), strict=True)}
+_TENS: Final = {
+    **_PURE_TENS,
+    **{word.removesuffix("y") + "ies": value for word, value in _PURE_TENS.items()},
+    "fourty": 40,
+    "ninty": 90,
+}
+"""Also as people misspell them, and as in `the low forties`."""
 _SCALES: Final = {"dozen": 12, "score": 20, "hundred": 100, "thousand": 1000, "million": 1_000_000}
 _ORDINALS: Final = {word: value for value, word in enumerate(_FROM_THIRD.split(), start=3)} | {
     "thirtieth": 30,
@@ -41,11 +49,8 @@ _TIMES: Final = {
 }
 _HALVES: Final = frozenset({"half", "halved", "halves", "halving"})
 
-WORDS: Final = frozenset({*_UNITS, *_TENS, *_SCALES, *_ORDINALS, *_TIMES, *_HALVES, *_PARTS}) | {
-    *(word + "s" for word in (*_PARTS, *_SCALES)),
-    *("hour", "degree", "percent", "kilo", "beat", "millisecond", "second", "first"),
-}
-"""A sentence without any of these and without a digit names no number."""
+_PART_WORDS: Final = frozenset({*_PARTS, *(word + "s" for word in _PARTS)})
+_SINGLE_UNITS: Final = frozenset({"hour", "degree", "percent", "kilo", "beat", "millisecond"})
 
 _PLAIN: Final = "|".join(sorted((*_UNITS, *_TENS), key=len, reverse=True))
 _SEQUENCE: Final = re.compile(
@@ -56,10 +61,8 @@ _ORDINAL: Final = re.compile(
     rf"\b(?:(?P<tens>{'|'.join(_TENS)})[ -])?(?P<word>first|second|{'|'.join(_ORDINALS)})\b"
     r"(?! (?:of all|thing|things|step|look|place|thought))"
 )
-_SECOND: Final = re.compile(
-    r"\bsecond (?=(?:night|day|week|time|month|year|morning|evening|workout|reading|(?:\w+ )?in a row))"
-)
-_AND_A_HALF: Final = re.compile(r"\b(?:an? |(\d+) )(hours?|minutes?|days?)? ?and a half\b")
+_SECOND: Final = re.compile(r"(?<!\ba )\bsecond (?=(?:night|day|week|time|month|year|reading|(?:\w+ )?in a row)\b)")
+_AND_A_HALF: Final = re.compile(r"\b(?:an? |(\d+) )?(?:(hour|hours|minutes|days) )?and a half\b")
 _FRACTION: Final = re.compile(
     r"\b(an?|one|two|three|four|\d+)[ -](third|thirds|quarter|quarters|fifth|fifths|tenth|tenths)\b"
     r"(?! (?:night|day|week|time|month|year|morning|evening|hour|in a row))"
@@ -72,17 +75,15 @@ _A_UNIT: Final = re.compile(r"\b(?:an?|one) (?=(?:hour|degree|percent|kilo|beat|
 _ALONE: Final = frozenset({"one"})
 
 
-def with_digits(text: str) -> str:
-    """A plain text with its number words as digits; a ratio is written `0.5 times`. `one` as a pronoun stays."""
-    text = _QUARTER_OF_HOUR.sub("15 minutes", text)
-    text = _HALF_HOUR.sub(r"0.5 \1", text)
-    text = _A_UNIT.sub("1 ", _FRACTION.sub(_fraction, text))
-    text = _SEQUENCE.sub(_number, _ORDINAL.sub(_ordinal, _SECOND.sub("2 ", text)))
-    text = _AND_A_HALF.sub(_and_a_half, text)
-    text = re.sub(r"\b1 hour and a half\b", "1.5 hours", text)
-    text = re.sub(r"\b(\d+) (hours|minutes|days) and a half\b", r"\1.5 \2", text)
-    text = _HALF.sub("0.5 times", text)
-    return _MANY_TIMES.sub(lambda match: f"{_TIMES[match[0]]} times", text)
+def with_digits(text: str, words: frozenset[str]) -> str:
+    """A plain text with its number words as digits; a ratio is written `0.5 times`. `one` as a pronoun stays.
+
+    `words` are those of the text: steps for words that it has not are left out, which keeps the check fast.
+    """
+    for needed, pattern, digits in _STEPS:
+        if not needed.isdisjoint(words):
+            text = pattern.sub(digits, text)
+    return text
 
 
 def _number(match: re.Match[str]) -> str:
@@ -129,3 +130,21 @@ def _ordinal(match: re.Match[str]) -> str:
     if match["tens"] is None:
         return str(_ORDINALS[word]) if word in _ORDINALS else word
     return str(_TENS[match["tens"]] + {"first": 1, "second": 2}.get(word, _ORDINALS.get(word, 0)))
+
+
+_STEPS: Final[tuple[tuple[frozenset[str], re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]] = (
+    (frozenset({"quarter"}), _QUARTER_OF_HOUR, "15 minutes"),
+    (frozenset({"half"}), _HALF_HOUR, r"0.5 \1"),
+    (_PART_WORDS, _FRACTION, _fraction),
+    (_SINGLE_UNITS, _A_UNIT, "1 "),
+    (frozenset({"second"}), _SECOND, "2 "),
+    (frozenset({*_ORDINALS, *_TENS}), _ORDINAL, _ordinal),
+    (frozenset({*_UNITS, *_TENS, *_SCALES, *(scale + "s" for scale in _SCALES)}), _SEQUENCE, _number),
+    (frozenset({"half"}), _AND_A_HALF, _and_a_half),
+    (_HALVES, _HALF, "0.5 times"),
+    (frozenset(_TIMES), _MANY_TIMES, lambda match: f"{_TIMES[match[0]]} times"),
+)
+"""In this order: the words that a step needs, what it finds, and what it writes instead."""
+
+WORDS: Final = frozenset[str]().union(*(needed for needed, _pattern, _digits in _STEPS))
+"""A sentence without any of these and without a digit names no number."""
