@@ -69,6 +69,11 @@ class LatestValue(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         """UCUM."""
         return METRICS[self.metric].unit
 
+    def shown(self) -> dict[str, Any]:
+        """As people and programs outside get it: the unit with it, without the bookkeeping."""
+        names = ("metric", "value", "unit", "time", "source", "end_time", "flags")
+        return {name: getattr(self, name) for name in names}
+
 
 class Latest(msgspec.Struct, frozen=True):
     """A person's latest values by metric, and the store that they came from."""

@@ -17,9 +17,9 @@ import msgspec
 from auren import live
 from auren.biometric.learnt import Learnt
 from auren.http import ProblemError
-from auren.latest import LatestValues
+from auren.latest import LatestValue, LatestValues
 from auren.link import UnavailableError
-from auren.live_reader import LiveReader
+from auren.live_reader import Entry, LiveReader
 from auren.settings import RedisSettings
 
 MOST_STREAMS: Final = 200
@@ -29,6 +29,7 @@ RETRY_MS: Final = 3000
 """What the browser is told to wait before it comes back."""
 
 _encoder: Final = msgspec.json.Encoder()
+_values: Final = msgspec.json.Decoder(list[LatestValue])
 
 
 class LiveStreams:
@@ -51,8 +52,8 @@ class LiveStreams:
         """Close the connections."""
         await self._reader.stop()
 
-    async def events(self, user_id: str, last_id: str | None, until: float) -> AsyncIterator[bytes]:
-        """The stream of a person, behind `last_id` where that is known, until the time `until`.
+    async def events(self, user_id: str, last_id: str | None, valid: Callable[[], bool]) -> AsyncIterator[bytes]:
+        """The stream of a person, behind `last_id` where that is known, as long as the reader's token is `valid`.
 
         Ends as well when Redis goes or the process is to stop: the reader comes back. Raises UnavailableError or
         ProblemError before its first piece.
@@ -69,33 +70,40 @@ class LiveStreams:
                 if last_id is not None:
                     yield _event(live.RESET, position, b"{}")
                 yield _event("snapshot", position, await self._snapshot(user_id))
-            async for piece in self._follow(user_id, position, until):
+            async for piece in self._follow(user_id, position, valid):
                 yield piece
         finally:
             self._open[user_id] -= 1
             if not self._open[user_id]:
                 del self._open[user_id]
 
-    async def _follow(self, user_id: str, position: str, until: float) -> AsyncIterator[bytes]:
+    async def _follow(self, user_id: str, position: str, valid: Callable[[], bool]) -> AsyncIterator[bytes]:
         told = time.monotonic()
-        while self._serving() and time.time() < until:
+        while self._serving() and valid():
             try:
                 entries = await self._reader.read(user_id, position)
+                pieces = [await self._piece(user_id, entry) for entry in entries]
             except UnavailableError:
                 return
-            for position, kind, data in entries:
-                yield _event(kind, position, data)
-                if kind == live.RESET:
-                    yield _event("snapshot", position, await self._snapshot(user_id))
-                told = time.monotonic()
-            if time.monotonic() - told > HEARTBEAT_SECONDS:
-                yield b": nothing new\n\n"
-                told = time.monotonic()
+            if entries:
+                position, told = entries[-1].id, time.monotonic()
+            elif time.monotonic() - told > HEARTBEAT_SECONDS:
+                pieces, told = [b": nothing new\n\n"], time.monotonic()
+            for piece in pieces:
+                yield piece
+
+    async def _piece(self, user_id: str, entry: Entry) -> bytes:
+        """An entry as readers get it."""
+        data = entry.data
+        if entry.kind == "values":
+            data = _encoder.encode([value.shown() for value in _values.decode(data)])
+        told = _event(entry.kind, entry.id, data)
+        return told if entry.kind != live.RESET else told + _event("snapshot", entry.id, await self._snapshot(user_id))
 
     async def _snapshot(self, user_id: str) -> bytes:
         latest, mode = await self._latest.of(user_id), await self._learnt.mode(user_id)
         now: dict[str, Any] = {
-            "values": [latest.values[metric] for metric in sorted(latest.values)],
+            "values": [latest.values[metric].shown() for metric in sorted(latest.values)],
             "mode": mode["mode"] if mode else None,
             "since": mode["mode_since"] if mode else None,
         }

@@ -46,5 +46,6 @@ ELSEWHERE: Final = {
     "preferences": "NEUROS erases it",
     "erased_users": "it is what keeps an erased person's data from coming back",
     "audit_log": "append-only: nobody may change it",
+    "memories": "NEUROS exports and erases it, with what it keeps in other stores",
 }
 """Tables with a column `user_id` that the biometric service does not erase, and why."""

@@ -63,6 +63,7 @@ ROLES: Grants = {
         "public.mode_switches": "SELECT",
         "public.patterns": "SELECT",
         "public.audit_log": "INSERT",
+        "public.memories": "SELECT, INSERT, UPDATE, DELETE",
         "public.interventions": "SELECT, INSERT, UPDATE, DELETE",
         "public.intervention_outbox": "SELECT, INSERT, UPDATE, DELETE",
         "public.preferences": "SELECT, INSERT, UPDATE, DELETE",

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -75,12 +74,15 @@ class Reader:
 
     def __init__(self, pieces: AsyncIterator[bytes]) -> None:
         self._pieces = pieces
+        self._blocks: list[str] = []
         self.last_id = ""
 
     async def next(self) -> tuple[str, Any]:
         """(kind, data) of the next event."""
         while True:
-            fields = dict(line.split(": ", 1) for line in (await anext(self._pieces)).decode().splitlines() if line)
+            while not self._blocks:
+                self._blocks = [block for block in (await anext(self._pieces)).decode().split("\n\n") if block]
+            fields = dict(line.split(": ", 1) for line in self._blocks.pop(0).splitlines())
             if "event" in fields:
                 self.last_id = fields["id"]
                 return fields["event"], json.loads(fields["data"])
@@ -92,9 +94,11 @@ class Reader:
 
 
 @asynccontextmanager
-async def watching(desk: Desk, user: str, last_id: str | None = None) -> AsyncIterator[Reader]:
+async def watching(
+    desk: Desk, user: str, last_id: str | None = None, valid: Callable[[], bool] = lambda: True
+) -> AsyncIterator[Reader]:
     streams = desk.streams()
-    events = cast(AsyncGenerator[bytes, None], streams.events(user, last_id, time.time() + 60))
+    events = cast(AsyncGenerator[bytes, None], streams.events(user, last_id, valid))
     async with aclosing(events) as pieces:
         reader = Reader(pieces)
         yield reader
@@ -151,6 +155,19 @@ async def test_what_was_missed_while_redis_was_away_is_not_resumed_over(desk: De
     await desk.hot.forget([user])
     async with watching(desk, user, reader.last_id) as again:
         assert [(await again.next())[0] for _ in range(2)] == ["reset", "snapshot"]
+
+
+async def test_a_stream_shows_values_as_they_are_shown_elsewhere_and_ends_with_its_token(desk: Desk) -> None:
+    user, good = new_user(), [True]
+    async with watching(desk, user, valid=lambda: good[0]) as reader:
+        assert (await reader.next())[0] == "snapshot"
+        await desk.tell(user, 61)
+        _, (value,) = await reader.next()
+        assert value.keys() == {"metric", "value", "unit", "time", "source", "end_time", "flags"}
+        good.clear()
+        good.append(False)
+        with pytest.raises(StopAsyncIteration):
+            await reader.next()
 
 
 async def test_nothing_is_written_where_nobody_watches(desk: Desk) -> None:

@@ -278,10 +278,11 @@ def test_a_socket_ends_when_its_token_is_revoked(client: TestClient, world: Worl
     assert world.table.rows == []
 
 
-def test_more_sockets_than_a_process_takes_are_told_to_come_later(
-    client: TestClient, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("limit", ["MOST_SOCKETS", "MOST_PER_PERSON"])
+def test_more_sockets_than_a_process_or_a_person_may_have_are_told_to_come_later(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
-    monkeypatch.setattr(chat, "MOST_SOCKETS", 1)
+    monkeypatch.setattr(chat, limit, 1)
     with socket(client):
         with socket(client) as second, pytest.raises(WebSocketDisconnect) as ended:
             second.receive_json()

@@ -22,7 +22,7 @@ from auren.neuros import saver as savers
 from auren.neuros.agent import Agent
 from auren.neuros.api import analysis
 from auren.neuros.audit import Audit
-from auren.neuros.screen import EMERGENCIES
+from auren.neuros.guard.emergencies import TEXTS
 from auren.neuros.settings import NeurosSettings
 from auren.neuros.turn import SESSION_LOST
 from auren.telemetry import Metrics, person
@@ -148,7 +148,7 @@ async def test_an_emergency_is_answered_at_once_when_every_store_hangs(
     answer = await agent.answer("anna", "s", "I have chest pain", None)
     assert stores.asked == 0
     told = analysis(answer, "s")
-    assert (told.response, told.mode) == (EMERGENCIES[1].text, None)
+    assert (told.response, told.mode) == (TEXTS["chest", "en"], None)
     assert not told.biometric_insights
     assert not told.interventions
     async with asyncio.timeout(10):

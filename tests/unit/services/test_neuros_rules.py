@@ -18,39 +18,12 @@ from auren.neuros import graph as graphs
 from auren.neuros.agent import Answer
 from auren.neuros.api import analysis
 from auren.neuros.check import checked, known_numbers
-from auren.neuros.protocols import PROTOCOLS, parse
+from auren.neuros.protocols import PROTOCOLS
 from auren.neuros.respond import NO_ACCESS, NO_BASELINE, NO_MODEL, NO_VALUES, REMARKS, ago, asked, respond
-from auren.neuros.screen import EMERGENCIES, cues, emergency
 from auren.neuros.sessions import thread_id
 from auren.neuros.turn import NEW_SESSION, Session, Turn
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-WORDINGS = {
-    "self-harm": [
-        "I want to die",
-        "i dont want to live anymore",
-        "I don\u2019t want to be here any more",
-        "sometimes I think about suicide",
-        "I'm going to kill myself",
-        "I keep cutting myself",
-        "there is no reason to go on",
-        "They would be better off, I wish I was dead",
-        "I took an overdose",
-    ],
-    "body": [
-        "I have chest pain since an hour",
-        "my chest feels tight, my chest is really tight",
-        "there is a pressure on my chest",
-        "a strange pain in my left arm",
-        "I fainted this morning",
-        "I almost passed out",
-        "I can't breathe",
-        "I cannot really breathe well",
-        "half of my face is numb",
-        "my speech is slurred",
-    ],
-}
 
 
 def value(metric: str, number: float, hours: float = 0) -> LatestValue:
@@ -63,42 +36,6 @@ def value(metric: str, number: float, hours: float = 0) -> LatestValue:
 def latest(**values: float) -> Latest:
     """Fresh values, and where they come from."""
     return Latest({metric: value(metric, number) for metric, number in values.items()}, "redis")
-
-
-@pytest.mark.parametrize(("name", "message"), [(n, m) for n, messages in WORDINGS.items() for m in messages])
-def test_an_emergency_is_recognised_in_many_wordings(name: str, message: str) -> None:
-    found = emergency(message)
-    assert found is not None
-    assert found.name == name
-
-
-@pytest.mark.parametrize(
-    "message", ["How am I doing?", "my heart rate was high on the climb", "hi", "I walked a lot", "deadlift went well"]
-)
-def test_everyday_messages_are_no_emergency(message: str) -> None:
-    assert emergency(message) is None
-
-
-@pytest.mark.parametrize("kind", EMERGENCIES, ids=lambda kind: kind.name)
-def test_an_emergency_text_sends_to_people_and_judges_nothing(kind: Any) -> None:
-    assert "112" in kind.text
-    assert not re.search(r"diagnos|probably|likely|you have", kind.text)
-
-
-@pytest.mark.parametrize(
-    ("message", "expected"),
-    [
-        ("Hi!", {"greeting"}),
-        ("hello neuros", {"greeting"}),
-        ("Hi, how is my pulse?", set()),
-        ("I feel a bit off today", {"feels-off"}),
-        ("I\u2019m not feeling well", {"feels-off"}),
-        ("something feels wrong", {"feels-off"}),
-        ("How did I sleep?", set()),
-    ],
-)
-def test_cues(message: str, expected: set[str]) -> None:
-    assert cues(message) == expected
 
 
 @pytest.mark.parametrize(
@@ -133,9 +70,9 @@ def test_ages_in_words(age: timedelta, words: str) -> None:
 def test_a_sentence_with_an_unknown_number_is_left_out() -> None:
     turn = Turn("anna", "?", NOW, latest=latest(heart_rate=61.5))
     known = known_numbers(turn, NEW_SESSION)
-    kept, dropped = checked(["It was 61.5.", "It was 62.", "It is fine.", "In 1961 it was 61.5."], known)
+    kept, dropped = checked(["It was 61.5.", "It was 63.", "It is fine.", "In 1961 it was 61.5."], known)
     assert kept == ("It was 61.5.", "It is fine.")
-    assert dropped == ("It was 62.", "In 1961 it was 61.5.")
+    assert [fault.what for fault in dropped] == ["63", "1961"]
 
 
 async def run(
@@ -283,11 +220,3 @@ def test_two_sessions_never_share_a_thread() -> None:
         thread_id("anna/s1", "x")
     with pytest.raises(ValueError, match="slash"):
         thread_id("anna", "s1/x")
-
-
-def test_a_protocol_that_measures_nothing_known_is_refused() -> None:
-    text = (
-        '[p]\ntitle="t"\ngoal="g"\nduration_minutes=1\nsteps=[]\nmeasured=["mood"]\nstop_when="s"\nmodes=["reflex"]\n'
-    )
-    with pytest.raises(ValueError, match="mood"):
-        parse(text)

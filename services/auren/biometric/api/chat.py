@@ -3,6 +3,7 @@
 import asyncio
 import time
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final
@@ -22,6 +23,7 @@ SESSION: Final = r"^[A-Za-z0-9_-]{1,64}$"
 MOST_CHARACTERS: Final = 4000
 MOST_FRAME_BYTES: Final = 32 * 1024
 MOST_SOCKETS: Final = 200
+MOST_PER_PERSON: Final = 5
 PROTOCOL: Final = "bearer"
 EXPIRED: Final = 4401
 TRY_LATER: Final = 1013
@@ -162,7 +164,7 @@ class _Sockets:
         self._verifier = verifier
         self._chats = chats
         self._origins = frozenset(origins)
-        self._open = 0
+        self._open: Counter[str] = Counter()
 
     async def serve(self, socket: WebSocket, session: str) -> None:
         """From the handshake to the end. One that may not talk is refused before it is accepted (403)."""
@@ -179,11 +181,11 @@ class _Sockets:
         if origin is not None and origin not in self._origins:
             await socket.close()
             return
-        if self._open >= MOST_SOCKETS:
+        if self._open.total() >= MOST_SOCKETS or self._open[caller.user_id] >= MOST_PER_PERSON:
             await socket.accept(subprotocol=PROTOCOL)
             await socket.close(TRY_LATER)
             return
-        self._open += 1  # before anything is awaited: two that come together are both counted
+        self._open[caller.user_id] += 1  # before anything is awaited: two that come together are both counted
         self._chats.sockets.inc()
         try:
             await socket.accept(subprotocol=PROTOCOL)
@@ -191,7 +193,7 @@ class _Sockets:
         except (WebSocketDisconnect, TimeoutError):
             pass
         finally:
-            self._open -= 1
+            self._open -= Counter([caller.user_id])
             self._chats.sockets.dec()
 
     async def _talk(self, socket: WebSocket, session: str, caller: Principal, authorization: str) -> None:

@@ -9,12 +9,13 @@ does the insert go back, and what was there before is read.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from auren.biometric.ingest import loading, writing
+from auren.biometric.ingest import copying, loading, writing
 from auren.biometric.ingest.batch import Document, Key, Row, document_of
 from auren.biometric.ingest.person import People, Person
 from auren.biometric.ingest.sequence import Outcome, Prior
@@ -84,10 +85,9 @@ async def take_in(connection: PoolConnectionProxy, events: Sequence[Event], peop
     """
     prior = await _prior(connection, events, people)
     outcome = learn(prior)
-    rows = outcome.stored_rows()
-    await _copy(connection, "readings", [row for row in rows if row.user_id not in outcome.contested])
-    contested = [row for row in rows if row.user_id in outcome.contested]
-    replaced = [key for key, row in outcome.rows.items() if row is None and key[0] in outcome.contested]
+    new, contested = _parted(outcome)
+    replaced = [key for key, row in outcome.rows.items() if row is None] if outcome.contested else []
+    await _copy(connection, "readings", new)
     if contested or replaced or outcome.deleted:
         await connection.execute(_STAGING)
         await _copy(connection, "incoming", contested)
@@ -99,6 +99,17 @@ async def take_in(connection: PoolConnectionProxy, events: Sequence[Event], peop
             await connection.execute(_MERGE)
     await writing.write(connection, outcome)
     return outcome
+
+
+def _parted(outcome: Outcome) -> tuple[Sequence[Row], Sequence[Row]]:
+    """(rows whose keys nothing holds, rows whose keys may be taken)."""
+    rows = outcome.stored_rows()
+    if not outcome.contested:
+        return rows, ()
+    return (
+        [row for row in rows if row.user_id not in outcome.contested],
+        [row for row in rows if row.user_id in outcome.contested],
+    )
 
 
 async def _prior(connection: PoolConnectionProxy, events: Sequence[Event], people: People) -> Prior:
@@ -148,7 +159,8 @@ async def _rows_of(connection: PoolConnectionProxy, deleted: set[Document]) -> d
 
 async def _copy(connection: PoolConnectionProxy, table: str, rows: Sequence[Row]) -> None:
     if rows:
-        await connection.copy_records_to_table(table, records=rows, columns=COLUMNS)
+        source = io.BytesIO(copying.encode(rows))
+        await connection.copy_to_table(table, source=source, columns=copying.COLUMNS, format="binary")
 
 
 async def _delete(connection: PoolConnectionProxy, keys: Collection[Key]) -> None:

@@ -18,9 +18,9 @@ from auren.biometric.ingest.person import (
     TRACKED,
     Night,
     Person,
-    PersonState,
 )
 from auren.patterns import Known
+from auren.people import PersonState
 from auren.plausibility import FUTURE_SKEW
 from auren.telemetry import logger
 

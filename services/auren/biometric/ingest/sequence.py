@@ -15,10 +15,11 @@ from typing import Final
 
 from auren.biometric.ingest.batch import Document, Key, Row, document_of, last_moment, offset_minutes
 from auren.biometric.ingest.judge import Judge
-from auren.biometric.ingest.person import HOURLY, RECENT, TRACKED, Held, Night, Person
+from auren.biometric.ingest.person import HOURLY, RECENT, TRACKED, Night, Person
 from auren.events import Event
 from auren.modes.switches import ModeSwitch
 from auren.patterns import Known
+from auren.people import Held
 from auren.plausibility import FUTURE_SKEW, LATE_AFTER, PLAUSIBLE, UNTRUSTED, flags
 
 MILLIONTHS: Final = 1_000_000

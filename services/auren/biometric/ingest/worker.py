@@ -168,7 +168,8 @@ class Ingest:
                 if not self._stale_users:
                     _log.warning("hot values are missed", reason=error.reason)
                 self._missed.inc()
-                self._stale_users = set(list(forget | values.keys())[:MOST_STALE_USERS])
+                missed = forget | values.keys() | {switch.user_id for switch in outcome.switches}
+                self._stale_users = set(list(missed)[:MOST_STALE_USERS])
             else:
                 self._stale_users = set()
 

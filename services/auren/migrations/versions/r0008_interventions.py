@@ -11,7 +11,7 @@ There are no CHECK constraints: a violated one writes the whole row, and so a pe
 from alembic import op
 
 revision = "0008"
-down_revision = "0006"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
