@@ -29,11 +29,6 @@ if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
 NIGHTS: Final = 7
-SERIES: Final = timedelta(hours=72)
-"""How far back hours are read: what is compared is two days apart."""
-
-SERIES_METRICS: Final = ("hrv_rmssd", "hrv_sdnn", "resting_heart_rate")
-
 _PERSON = """
 SELECT p.state, s.reason, s.confidence, s.evidence FROM people p LEFT JOIN LATERAL (
     SELECT mode, reason, confidence, evidence FROM mode_switches
@@ -52,12 +47,6 @@ WHERE user_id = $1 AND ended_at IS NULL ORDER BY kind, detail
 _NIGHTS = """
 SELECT day, total_minutes, in_bed_minutes FROM sleep_sessions
 WHERE user_id = $1 AND day > $2 ORDER BY day, end_time
-"""
-_SERIES = """
-SELECT metric, date_trunc('hour', time) AS hour, avg(value) AS value FROM readings
-WHERE user_id = $1 AND metric = ANY($2) AND time > $3 AND time <= $4
-AND (flags IS NULL OR NOT flags && ARRAY['implausible', 'future', 'late'])
-GROUP BY metric, hour ORDER BY metric, hour
 """
 
 _state: Final = msgspec.json.Decoder(PersonState | None)
@@ -112,7 +101,7 @@ class Night(NamedTuple):
 class Knowledge:
     """Of one person. `month` and `week` are baselines of 28 and 7 days by metric, also those not trusted yet.
 
-    `days` are the values of the last days by metric and day, today included; `series` means of hours, oldest first.
+    `days` are the values of the last days by metric and day, oldest first and today included.
     """
 
     today: date
@@ -123,7 +112,6 @@ class Knowledge:
     days: Mapping[str, Mapping[date, float]] = field(default_factory=dict)
     patterns: tuple[ActivePattern, ...] = ()
     nights: tuple[Night, ...] = ()
-    series: Mapping[str, tuple[tuple[datetime, float], ...]] = field(default_factory=dict)
 
     @property
     def usual(self) -> dict[str, Usual]:
@@ -166,7 +154,6 @@ async def _read(connection: PoolConnectionProxy, user_id: str, now: datetime) ->
     days = await connection.fetch(_DAYS, user_id, list(METRICS), today - timedelta(days=LONG), today)
     patterns = await connection.fetch(_PATTERNS, user_id)
     nights = await connection.fetch(_NIGHTS, user_id, today - timedelta(days=NIGHTS))
-    series = await connection.fetch(_SERIES, user_id, list(SERIES_METRICS), now - SERIES, now)
     by_metric = _days_by_metric(DayOf(*row) for row in days)
     return Knowledge(
         today=today,
@@ -182,7 +169,6 @@ async def _read(connection: PoolConnectionProxy, user_id: str, now: datetime) ->
         days={metric: _values(metric, found) for metric, found in by_metric.items()},
         patterns=tuple(ActivePattern(*row) for row in patterns),
         nights=tuple(Night(*row) for row in nights),
-        series=_series(series),
     )
 
 
@@ -213,13 +199,6 @@ def _baselines(
 
 def _values(metric: str, days: Mapping[date, Mapping[str, DayValue]]) -> dict[date, float]:
     return {day: value for day in sorted(days) if (value := value_of_day(metric, days[day].values())) is not None}
-
-
-def _series(rows: Iterable[asyncpg.Record]) -> dict[str, tuple[tuple[datetime, float], ...]]:
-    found: dict[str, list[tuple[datetime, float]]] = {}
-    for row in rows:
-        found.setdefault(row["metric"], []).append((row["hour"], row["value"]))
-    return {metric: tuple(of) for metric, of in found.items()}
 
 
 def _person_state(text: str) -> PersonState:

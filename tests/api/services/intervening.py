@@ -18,11 +18,12 @@ from auren.latest import HotValues
 from auren.migrations import REVISION
 from auren.neuros.interventions import room
 from auren.neuros.interventions.records import Intervention, encode
+from auren.neuros.interventions.settings import RoomSettings
 from auren.settings import DatabaseSettings, ServiceSettings, load
 from auren.telemetry import Metrics, configure_logging
 
 
-class Settings(room.Settings, DatabaseSettings, ServiceSettings):
+class Settings(RoomSettings, DatabaseSettings, ServiceSettings):
     """All that such a process needs."""
 
 

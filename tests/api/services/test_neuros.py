@@ -15,8 +15,8 @@ import pytest
 from auren.events import Event
 from auren.modes import DEFAULTS, Mode
 from auren.neuros.guard.emergencies import TEXTS
-from auren.neuros.respond import NO_ACCESS, NO_BASELINE, NO_VALUES
 from auren.neuros.settings import NeurosSettings
+from auren.neuros.wording import NO_ACCESS, NO_BASELINE, NO_VALUES
 from tests.api import stores
 from tests.api.processes import Servers
 from tests.api.services.measurements import event, publish, query, values

@@ -108,9 +108,12 @@ def test_a_call_from_before_the_outage_says_nothing_about_its_end(clock: Time, l
     for _ in range(FAILURES):
         end(breaker, Outcome.CONNECTION)
     clock.now += OPEN_SECONDS + 1
-    if late is None:
-        before.__exit__(None, None, None)
-    else:
-        error = ModelUnavailableError("late", late)
-        assert not before.__exit__(type(error), error, None)
-    assert breaker.state == HALF_OPEN
+    with breaker.attempt():  # the probe
+        if late is None:
+            before.__exit__(None, None, None)
+        else:
+            error = ModelUnavailableError("late", late)
+            assert not before.__exit__(type(error), error, None)
+        assert breaker.state == HALF_OPEN
+        refused(breaker)
+    assert breaker.state == CLOSED

@@ -22,22 +22,17 @@ from auren.kafka import Consumer, Producer
 from auren.latest import HotValues
 from auren.neuros.interventions import api, preferences
 from auren.neuros.interventions.decision import Policy
-from auren.neuros.interventions.settings import InterventionSettings
+from auren.neuros.interventions.settings import InterventionSettings, RoomSettings
 from auren.neuros.interventions.sockets import Sockets
 from auren.neuros.interventions.store import Store
 from auren.neuros.interventions.suggestions import suggest
 from auren.neuros.interventions.worker import Worker
 from auren.outbox import Outbox, Place
-from auren.settings import KafkaSettings, RedisSettings
 from auren.telemetry import Metrics
 from auren.topics import EVENTS, MODE_SWITCHES, NEUROS_GROUP
 
 CLIENT_ID: Final = "neuros-advanced"
 OUTBOX: Final = Place(table="intervention_outbox", lock=4_158_201_761, client_id=f"{CLIENT_ID}-outbox")
-
-
-class Settings(InterventionSettings, KafkaSettings, RedisSettings):
-    """What this room needs of the service's settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +46,12 @@ class Room:
 
 
 def build(
-    settings: Settings, database: Database, hot: HotValues, verifier: Verifier, health: Health, metrics: Metrics
+    settings: RoomSettings,
+    database: Database,
+    hot: HotValues,
+    verifier: Verifier,
+    health: Health,
+    metrics: Metrics,
 ) -> Room:
     """The room. Database, hot values and verifier are the service's; it registers its own checks and metrics."""
     store = Store(database)

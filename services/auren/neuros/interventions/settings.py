@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator
 
-from auren.settings import Settings
+from auren.settings import KafkaSettings, RedisSettings, Settings
 
 
 class InterventionSettings(Settings):
@@ -43,3 +43,7 @@ class InterventionSettings(Settings):
         if value.tzinfo is not None:
             raise ValueError("is a time of the person's own clock, without a zone")
         return value
+
+
+class RoomSettings(InterventionSettings, KafkaSettings, RedisSettings):
+    """What the room needs of the service's settings."""

@@ -80,12 +80,13 @@ class LanguageModel:
         self._wire: Wire | None = None
         self._settling: set[asyncio.Task[None]] = set()
 
-    def load(self) -> None:
+    def load(self) -> Wire:
         """Import the SDK and make its client, which takes half a second."""
         from auren.neuros.models.wire import Wire
 
         if self._wire is None:
             self._wire = Wire(self._settings)
+        return self._wire
 
     async def start(self) -> None:
         """Nothing to do: connections are made when they are used."""
@@ -182,7 +183,7 @@ class LanguageModel:
 
     async def _opened(self, tally: Tally) -> tuple[Pieces, Piece | None]:
         """An answer that has begun and its first piece; asked again only before that, where the fault allows it."""
-        wire = await self._loaded()
+        wire = self._wire if self._wire is not None else await asyncio.to_thread(self.load)
         async for attempt in stamina.retry_context(
             on=wait_before_retry,
             attempts=ATTEMPTS,
@@ -194,14 +195,7 @@ class LanguageModel:
             with attempt:
                 self._measures.request()
                 return await _begun(wire, tally)
-        raise ModelUnavailableError("it was not asked", Outcome.FAILED)  # pragma: no cover - stamina raises before
-
-    async def _loaded(self) -> Wire:
-        if self._wire is None:
-            await asyncio.to_thread(self.load)
-        if self._wire is None:
-            raise ModelUnavailableError("its client is not there", Outcome.FAILED)
-        return self._wire
+        raise ModelUnavailableError("it was not asked")  # for type checkers: stamina raises the last fault before
 
     async def _settle(self, reserved: Reservation, tally: Tally) -> None:
         """Give back what the reply did not cost, also when its reader is cancelled a second time meanwhile."""
