@@ -12,7 +12,7 @@ from typing import Final
 
 from auren_operator.api import names
 from auren_operator.api.quantity import quantity
-from auren_operator.api.spec import Resources, Stack
+from auren_operator.api.spec import Stack
 from auren_operator.manifests.availability import disruption_budget
 from auren_operator.manifests.images import LOCAL_MODEL
 from auren_operator.manifests.meta import host
@@ -51,7 +51,7 @@ def build(stack: Stack, facts: Facts) -> Built:
     template = pod_template(
         stack,
         COMPONENT,
-        [_container(spec.resources)],
+        [_container(stack)],
         [scratch(WEIGHTS, WEIGHTS_SIZE), scratch("tmp", TMP_SIZE)],
         grace_seconds=GRACE_SECONDS,
         annotations={},
@@ -67,7 +67,8 @@ def build(stack: Stack, facts: Facts) -> Built:
     return Built(manifests)
 
 
-def _container(resources: Resources) -> Container:
+def _container(stack: Stack) -> Container:
+    resources = stack.local_model.resources
     threads = quantity(resources.limits["cpu"]).to_integral_value(rounding=ROUND_CEILING)
     return Container(
         name="local-model",
@@ -76,6 +77,7 @@ def _container(resources: Resources) -> Container:
         probes=PROBES,
         ports=PORTS,
         env={
+            names.ENV_STACK: stack.name,
             names.ENV_HOST: "0.0.0.0",  # a pod's only interface besides loopback is the pod network
             names.ENV_PORT: str(LOCAL_MODEL_PORT),
             names.ENV_LOCAL_MODEL_DIR: WEIGHTS_DIR,

@@ -28,7 +28,7 @@ def neuros(world: World) -> dict[str, Any]:
     return world.row("neuros-advanced")
 
 
-def annotations(world: World) -> dict[str, str]:
+def marks(world: World) -> dict[str, str]:
     """Of NEUROS' pods."""
     found: dict[str, str] = world.kube.get("Deployment", "demo-neuros-advanced")["spec"]["template"]["metadata"][
         "annotations"
@@ -54,17 +54,17 @@ async def test_a_missing_text_alone_has_a_reason_of_its_own(world: World) -> Non
 
 async def test_what_comes_rolls_neuros_into_it(world: World) -> None:
     await world.up(SPEC)
-    before = annotations(world)
+    before = marks(world)
     make(world, "Secret", "openai", {"api-key": "k"})
     await world.round()
     await world.until_quiet()
-    with_key = annotations(world)
+    with_key = marks(world)
     assert with_key[names.ANNOTATION_SECRETS_HASH] != before[names.ANNOTATION_SECRETS_HASH]
     make(world, "ConfigMap", "voice", {"voice.yaml": "tone: calm"})
     await world.round()
     world.control()
     await world.until_quiet()
-    assert names.ANNOTATION_CONFIG_HASH in annotations(world)
+    assert names.ANNOTATION_CONFIG_HASH in marks(world)
     assert neuros(world)["reason"] == "Running"
 
 
@@ -73,13 +73,13 @@ async def test_a_labelled_text_that_changes_brings_a_round_by_itself(world: Worl
     make(world, "ConfigMap", "voice", {"voice.yaml": "tone: calm"}, labelled=True)
     await world.up(SPEC)
     await world.until_quiet()
-    before = annotations(world)
+    before = marks(world)
     world.kube.calls.clear()
     world.kube.edit("ConfigMap", "voice", lambda obj: obj["data"].update({"voice.yaml": "tone: warm"}))
     world.deliver()
     assert len(world.queue) == 1
     await world.round()
-    assert annotations(world)[names.ANNOTATION_CONFIG_HASH] != before[names.ANNOTATION_CONFIG_HASH]
+    assert marks(world)[names.ANNOTATION_CONFIG_HASH] != before[names.ANNOTATION_CONFIG_HASH]
     assert ("GET", "ConfigMap") not in {(call.method, call.kind) for call in world.kube.calls}
 
 
@@ -94,7 +94,7 @@ async def test_one_that_goes_leaves_neuros_with_the_built_in_text(world: World) 
     ]
     world.control()
     await world.until_quiet()
-    assert names.ANNOTATION_CONFIG_HASH not in annotations(world)
+    assert names.ANNOTATION_CONFIG_HASH not in marks(world)
     assert neuros(world)["reason"] == "WaitingForConfigMaps"
 
 
