@@ -17,7 +17,7 @@ def main() -> None:
     signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # before llama.cpp makes its threads, which inherit it
     # Threads that wait for each other would spin: half as fast again where they are alone, five times slower, and in
-    # everybody's way, where others use the processors, too. OpenMP reads this when it is loaded: the import comes after.
+    # everybody's way, where others use the processors, too. OpenMP reads this when it is loaded, so before the import.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from auren.local_model.server import start
 

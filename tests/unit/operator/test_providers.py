@@ -153,8 +153,8 @@ def test_what_a_person_may_set_of_the_bridge_is_known_to_it() -> None:
     assert names.FREE_BRIDGE_ENVIRONMENT.keys().isdisjoint(names.RESERVED_ENVIRONMENT)
 
 
-def test_the_sample_for_many_people_shows_the_providers() -> None:
+def test_the_sample_for_many_people_shows_the_providers_and_a_model() -> None:
     sample = Path(__file__).resolve().parents[3] / "manifests/samples/production.yaml"
     spec = yaml.safe_load(sample.read_text())["spec"]
-    shown = ["terra-kafka-tls", "oura-credentials", "whoop-credentials", "terra-credentials"]
+    shown = ["terra-kafka-tls", "openai", "oura-credentials", "whoop-credentials", "terra-credentials"]
     assert [secret.name for secret in user_objects(a_stack(spec))] == shown
