@@ -14,8 +14,8 @@ declare -A PACKAGES=(
   # bookworm, since its systemd 252 still boots on a host with cgroup v1; 256 and later refuse
   [node]=systemd,systemd-sysv,dbus,containerd,runc,containernetworking-plugins,iptables,nftables,conntrack,iproute2,ethtool,mount,kmod,socat,e2fsprogs,ca-certificates,curl,jq,procps,hostname,ebtables
   [proxy]=iptables,nftables,conntrack,kmod
-  # not python3-minimal, which is half of the standard library; numpy needs libstdc++
-  [python]=python3,ca-certificates,libstdc++6
+  # not python3-minimal, which is half of the standard library; numpy needs libstdc++, the local model libgomp
+  [python]=python3,ca-certificates,libstdc++6,libgomp1
   [java]=openjdk-21-jre-headless
   [postgres]=postgresql-17,postgresql-17-timescaledb
   [redis]=redis-server

@@ -1,19 +1,20 @@
 #!/usr/bin/env bash
-# Our own images: operator, neuros-advanced, biometric-production, biometric-bridge, jobs. A tag is the hash of all
-# that goes into the image, so an unchanged image keeps its name and a changed one rolls out.
+# Our own images: operator, neuros-advanced, biometric-production, biometric-bridge, local-model, jobs. A tag is the
+# hash of all that goes into the image, so an unchanged image keeps its name and a changed one rolls out.
 # usage: images.sh wheels   only fetches the packages that requirements/ locks; needs no engine
 #        images.sh build    builds what does not exist yet, and writes the chart's values for it: build/values-dev.yaml
 #        images.sh prune    removes older builds, but the last two of each
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-KEYS=(operator neuros-advanced biometric-production biometric-bridge jobs)
+KEYS=(operator neuros-advanced biometric-production biometric-bridge local-model jobs)
 declare -A LOCK=([operator]=operator [neuros-advanced]=neuros [biometric-production]=biometric
-  [biometric-bridge]=bridge [jobs]=jobs)
+  [biometric-bridge]=bridge [local-model]=local-model [jobs]=jobs)
 declare -A MODULE=([operator]=auren_operator [neuros-advanced]=auren.neuros [biometric-production]=auren.biometric
-  [biometric-bridge]=auren.bridge [jobs]=auren.migrations)
+  [biometric-bridge]=auren.bridge [local-model]=auren.local_model [jobs]=auren.migrations)
 # Services never import each other, so an image has none of the others: a change in one rolls only that one.
-declare -A OWN=([neuros-advanced]=neuros [biometric-production]=biometric [biometric-bridge]=bridge [jobs]="")
+declare -A OWN=([neuros-advanced]=neuros [biometric-production]=biometric [biometric-bridge]=bridge
+  [local-model]=local_model [jobs]="")
 
 VALUES=$REPO/build/values-dev.yaml
 VERSION=$(sed -nE 's/^version = "(.*)"$/\1/p' "$REPO/pyproject.toml")
@@ -28,7 +29,7 @@ copy_code() { # KEY FOLDER
   else
     cp -r "$REPO/services/auren" "$2/"
     local service
-    for service in neuros biometric bridge; do
+    for service in neuros biometric bridge local_model; do
       [ "$service" = "${OWN[$1]}" ] || rm -rf "${2:?}/auren/$service"
     done
   fi

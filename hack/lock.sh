@@ -7,7 +7,7 @@
 . "$(dirname "$0")/lib.sh"
 
 UV_VERSION=0.13.9
-IMAGES=(operator bridge biometric neuros jobs)
+IMAGES=(operator bridge biometric neuros local-model jobs)
 uv=$CACHE/bin/uv-$UV_VERSION
 if [ ! -e "$uv/.done" ]; then
   rm -rf "$uv"

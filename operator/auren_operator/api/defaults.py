@@ -61,6 +61,9 @@ class SizeDefaults:
 JOB_BOX: Final = Box("20m", "96Mi", "1", "256Mi")
 """The Jobs do little, whatever the size."""
 
+LOCAL_MODEL_BOX: Final = Box("500m", "512Mi", "2", "1Gi")
+"""The local model does the same, whatever the size. Its CPU limit is also the number of its threads."""
+
 # `demo` is measured for a laptop: every limit of what runs at once, with two operator replicas and a surge pod, stays
 # within 4 GiB, and all requests within 700m CPU. No container goes beyond 4 GB (4G), at any size.
 BY_SIZE: Final[Mapping[Size, SizeDefaults]] = {

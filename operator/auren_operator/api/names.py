@@ -60,6 +60,7 @@ ANNOTATIONS: Final[Mapping[str, str]] = {
 IMAGE_NEUROS: Final = "neuros-advanced"
 IMAGE_BIOMETRIC: Final = "biometric-production"
 IMAGE_BRIDGE: Final = "biometric-bridge"
+IMAGE_LOCAL_MODEL: Final = "local-model"
 IMAGE_JOBS: Final = "jobs"
 IMAGE_KAFKA: Final = "kafka"
 IMAGE_TIMESCALEDB: Final = "timescaledb"
@@ -74,6 +75,7 @@ IMAGE_ENV: Final[Mapping[str, str]] = {
     IMAGE_NEUROS: "AUREN_IMAGE_NEUROS_ADVANCED",
     IMAGE_BIOMETRIC: "AUREN_IMAGE_BIOMETRIC_PRODUCTION",
     IMAGE_BRIDGE: "AUREN_IMAGE_BIOMETRIC_BRIDGE",
+    IMAGE_LOCAL_MODEL: "AUREN_IMAGE_LOCAL_MODEL",
     IMAGE_JOBS: "AUREN_IMAGE_JOBS",
     IMAGE_KAFKA: "AUREN_IMAGE_KAFKA",
     IMAGE_TIMESCALEDB: "AUREN_IMAGE_TIMESCALEDB",
@@ -115,6 +117,25 @@ ENV_REDIS_HOST: Final = "AUREN_REDIS_HOST"
 ENV_REDIS_PORT: Final = "AUREN_REDIS_PORT"
 ENV_CHROMA_HOST: Final = "AUREN_CHROMA_HOST"
 ENV_CHROMA_PORT: Final = "AUREN_CHROMA_PORT"
+ENV_LLM_MODE: Final = "AUREN_LLM_MODE"
+ENV_LLM_BASE_URL: Final = "AUREN_LLM_BASE_URL"
+ENV_LLM_API: Final = "AUREN_LLM_API"
+ENV_LLM_MODEL: Final = "AUREN_LLM_MODEL"
+ENV_LLM_TIMEOUT_SECONDS: Final = "AUREN_LLM_TIMEOUT_SECONDS"
+ENV_LLM_DAILY_TOKENS: Final = "AUREN_LLM_DAILY_TOKENS"
+ENV_LLM_MAX_OUTPUT_TOKENS: Final = "AUREN_LLM_MAX_OUTPUT_TOKENS"
+ENV_EMBEDDINGS_MODE: Final = "AUREN_EMBEDDINGS_MODE"
+ENV_EMBEDDINGS_MODEL: Final = "AUREN_EMBEDDINGS_MODEL"
+ENV_EMBEDDINGS_BASE_URL: Final = "AUREN_EMBEDDINGS_BASE_URL"
+ENV_EMBEDDINGS_DIMENSION: Final = "AUREN_EMBEDDINGS_DIMENSION"
+ENV_PERSONALITY_FILE: Final = "AUREN_PERSONALITY_FILE"
+ENV_PROTOCOLS_FILE: Final = "AUREN_PROTOCOLS_FILE"
+ENV_INTERVENTIONS_COOLDOWN_SECONDS: Final = "AUREN_INTERVENTIONS_COOLDOWN_SECONDS"
+ENV_INTERVENTIONS_DAILY_CAP: Final = "AUREN_INTERVENTIONS_DAILY_CAP"
+ENV_INTERVENTIONS_QUIET_FROM: Final = "AUREN_INTERVENTIONS_QUIET_FROM"
+ENV_INTERVENTIONS_QUIET_TO: Final = "AUREN_INTERVENTIONS_QUIET_TO"
+ENV_LOCAL_MODEL_DIR: Final = "AUREN_LOCAL_MODEL_DIR"
+ENV_LOCAL_MODEL_THREADS: Final = "AUREN_LOCAL_MODEL_THREADS"
 ENV_PROVIDERS_DIR: Final = "AUREN_PROVIDERS_DIR"
 ENV_PUBLIC_URL: Final = "AUREN_PUBLIC_URL"
 ENV_HEALTHKIT_ENABLED: Final = "AUREN_HEALTHKIT_ENABLED"
@@ -187,6 +208,25 @@ RESERVED_ENVIRONMENT: Final[Mapping[str, str]] = {
     ENV_REDIS_PORT: "Port of Redis.",
     ENV_CHROMA_HOST: "Address of Chroma.",
     ENV_CHROMA_PORT: "Port of Chroma.",
+    ENV_LLM_MODE: "`spec.neuros.llm.mode` (neuros only).",
+    ENV_LLM_BASE_URL: "Address of the language model: `spec.neuros.llm.baseUrl`, or the local model's (neuros only).",
+    ENV_LLM_API: "`spec.neuros.llm.api`; `chat` for the local model (neuros only).",
+    ENV_LLM_MODEL: "`spec.neuros.llm.model`, or the local model's name (neuros only).",
+    ENV_LLM_TIMEOUT_SECONDS: "`spec.neuros.llm.timeoutSeconds` (neuros only).",
+    ENV_LLM_DAILY_TOKENS: "`spec.neuros.llm.dailyTokensPerUser` (neuros only).",
+    ENV_LLM_MAX_OUTPUT_TOKENS: "`spec.neuros.llm.maxOutputTokens` (neuros only).",
+    ENV_EMBEDDINGS_MODE: "`spec.neuros.embeddings.mode` (neuros only).",
+    ENV_EMBEDDINGS_MODEL: "`spec.neuros.embeddings.model` (neuros only).",
+    ENV_EMBEDDINGS_BASE_URL: "`spec.neuros.embeddings.baseUrl` (neuros only).",
+    ENV_EMBEDDINGS_DIMENSION: "`spec.neuros.embeddings.dimension` (neuros only).",
+    ENV_PERSONALITY_FILE: "File of the ConfigMap that `spec.neuros.personality` names, once it is there (neuros only).",
+    ENV_PROTOCOLS_FILE: "File of the ConfigMap that `spec.neuros.protocols` names, once it is there (neuros only).",
+    ENV_INTERVENTIONS_COOLDOWN_SECONDS: "`spec.neuros.interventions.cooldownSeconds` (neuros only).",
+    ENV_INTERVENTIONS_DAILY_CAP: "`spec.neuros.interventions.dailyCap` (neuros only).",
+    ENV_INTERVENTIONS_QUIET_FROM: "`spec.neuros.interventions.quietHours.from` (neuros only).",
+    ENV_INTERVENTIONS_QUIET_TO: "`spec.neuros.interventions.quietHours.to` (neuros only).",
+    ENV_LOCAL_MODEL_DIR: "Directory where the local model's weights are put together (local-model only).",
+    ENV_LOCAL_MODEL_THREADS: "Threads that the local model computes on: its CPU limit (local-model only).",
     ENV_PROVIDERS_DIR: "Directory that holds a directory for each provider whose Secret is mounted (bridge only).",
     ENV_PUBLIC_URL: "`spec.bridge.publicURL` (bridge only).",
     ENV_HEALTHKIT_ENABLED: "`spec.bridge.providers.healthkit.enabled` (bridge only).",

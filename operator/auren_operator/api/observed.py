@@ -72,8 +72,8 @@ class JobSeen:
 
 
 @dataclass(frozen=True, slots=True)
-class SecretSeen:
-    """A Secret: which keys it has, and a hash of its data; never the data.
+class DataSeen:
+    """A Secret or ConfigMap: which keys it has, and a hash of its data; never the data.
 
     ``flaw`` says why it would not do as a certificate, where it has the keys of one.
     """
@@ -103,7 +103,7 @@ class PodSeen:
     message: str
 
 
-Detail = WorkloadSeen | JobSeen | SecretSeen | VolumeSeen | PodSeen | None
+Detail = WorkloadSeen | JobSeen | DataSeen | VolumeSeen | PodSeen | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ def see(kind: str, obj: Object) -> Seen:
         ours=bool(own or owners) or any(m.get("manager") in names.FIELD_MANAGERS for m in managers),
         holds_replicas='"f:replicas"' in own,
         stamp=(meta.get("annotations") or {}).get(names.ANNOTATION_APPLIED_HASH, ""),
-        detail=_detail(kind, obj),
+        detail=None if kind == "ConfigMap" and own else _detail(kind, obj),  # fields tell enough of our own
     )
 
 
@@ -227,6 +227,8 @@ def _detail(kind: str, obj: Object) -> Detail:
             return _job(obj)
         case "Secret":
             return _secret(obj)
+        case "ConfigMap":
+            return _texts(obj)
         case "PersistentVolumeClaim":
             return _volume(obj)
         case "Pod":
@@ -271,14 +273,19 @@ def _job(obj: Object) -> JobSeen:
     )
 
 
-def _secret(obj: Object) -> SecretSeen:
+def _secret(obj: Object) -> DataSeen:
     data = obj.get("data") or {}
+    return _data(data, flaw_of(data))
+
+
+def _texts(obj: Object) -> DataSeen:
+    return _data({**(obj.get("data") or {}), **(obj.get("binaryData") or {})})
+
+
+def _data(data: Mapping[str, Any], flaw: str = "") -> DataSeen:
     text = orjson.dumps(data, option=orjson.OPT_SORT_KEYS)
-    return SecretSeen(
-        keys=frozenset(k for k, v in data.items() if v),
-        data_hash=hashlib.sha256(text).hexdigest()[:16],
-        flaw=flaw_of(data),
-    )
+    keys = frozenset(sys.intern(key) for key, value in data.items() if value)
+    return DataSeen(keys, hashlib.sha256(text).hexdigest()[:16], flaw)
 
 
 def _volume(obj: Object) -> VolumeSeen:

@@ -9,6 +9,7 @@ from auren_operator.api import defaults, names, providers
 from auren_operator.api.defaults import SizeDefaults, StoreSize
 from auren_operator.api.external import external_database
 from auren_operator.api.modes import overrides
+from auren_operator.api.neuros import neuros_extras
 from auren_operator.api.quantity import to_bytes
 from auren_operator.api.release import Release
 from auren_operator.api.rules import name_violations, violations
@@ -16,6 +17,7 @@ from auren_operator.api.spec import (
     Autoscaling,
     BridgeSpec,
     KafkaSpec,
+    NeurosSpec,
     ProviderSpec,
     ServiceSpec,
     Stack,
@@ -48,6 +50,7 @@ def _without_nulls(value: Any) -> Any:
 
 def _stack(metadata: Mapping[str, Any], spec: Mapping[str, Any], release: Release) -> Stack:
     size = spec.get("size", defaults.SIZE)
+    neuros = _neuros(spec.get("neuros", {}), defaults.BY_SIZE[size])
     generation = metadata.get("generation")
     sized = defaults.BY_SIZE[size]
     images = spec.get("images", {})
@@ -73,9 +76,10 @@ def _stack(metadata: Mapping[str, Any], spec: Mapping[str, Any], release: Releas
         timescaledb=_timescaledb(spec.get("timescaledb", {}), sized),
         redis=_store(spec.get("redis", {}), sized.redis),
         chromadb=_store(spec.get("chromadb", {}), sized.chromadb),
-        neuros=ServiceSpec(**_service(spec.get("neuros", {}), sized, sized.neuros)),
+        neuros=neuros,
         biometric=ServiceSpec(**_service(spec.get("biometric", {}), sized, sized.biometric)),
         bridge=_bridge(spec.get("bridge", {}), sized),
+        local_model=_local_model(neuros),
         job_resources=defaults.resources(defaults.JOB_BOX),
     )
 
@@ -146,6 +150,27 @@ def _service(service: Mapping[str, Any], sized: SizeDefaults, box: defaults.Box)
         "labels": dict(service.get("labels", {})),
         "annotations": dict(service.get("annotations", {})),
     }
+
+
+def _neuros(neuros: Mapping[str, Any], sized: SizeDefaults) -> NeurosSpec:
+    return NeurosSpec(extras=neuros_extras(neuros), **_service(neuros, sized, sized.neuros))
+
+
+def _local_model(neuros: NeurosSpec) -> ServiceSpec:
+    """One pod, placed where NEUROS may run, while somebody asks it."""
+    return ServiceSpec(
+        enabled=neuros.enabled and neuros.extras.llm.mode == "local",
+        replicas=1,
+        autoscaling=None,
+        resources=defaults.resources(defaults.LOCAL_MODEL_BOX),
+        env={},
+        node_selector=neuros.node_selector,
+        tolerations=neuros.tolerations,
+        affinity=None,
+        priority_class_name=neuros.priority_class_name,
+        labels={},
+        annotations={},
+    )
 
 
 def _bridge(bridge: Mapping[str, Any], sized: SizeDefaults) -> BridgeSpec:

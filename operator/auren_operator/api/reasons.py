@@ -34,6 +34,7 @@ class Reason(StrEnum):
     ROLLING_OUT = "RollingOut"
     WAITING_FOR_COMPONENTS = "WaitingForComponents"
     WAITING_FOR_SECRETS = "WaitingForSecrets"
+    WAITING_FOR_CONFIG_MAPS = "WaitingForConfigMaps"
     PODS_NOT_READY = "PodsNotReady"
     CANNOT_PULL_IMAGE = "CannotPullImage"
     CRASH_LOOP = "CrashLoop"
@@ -84,6 +85,8 @@ SENTENCES: Final[Mapping[Reason, str]] = {
     Reason.WAITING_FOR_COMPONENTS: "It is created once what it needs is ready; `waitingFor` lists it.",
     Reason.WAITING_FOR_SECRETS: "The pods run; what needs a Secret of yours that is missing or lacks a key is off; "
     "`waitingFor` lists it.",
+    Reason.WAITING_FOR_CONFIG_MAPS: "The pods run; what a ConfigMap of yours would replace, which is missing or lacks "
+    "a key, is as built in; `waitingFor` lists it.",
     Reason.PODS_NOT_READY: "Pods that were ready are not any more.",
     Reason.CANNOT_PULL_IMAGE: "A node cannot pull the image.",
     Reason.CRASH_LOOP: "A container ends again and again.",
@@ -104,7 +107,7 @@ SENTENCES: Final[Mapping[Reason, str]] = {
     Reason.CREATED: "A child was created for the first time.",
     Reason.HEALED: "A child had been deleted and was created again.",
     Reason.REVERTED: "Fields of a child had been edited and were set back.",
-    Reason.WAITING: "A component began to wait for others, or for a Secret of yours.",
+    Reason.WAITING: "A component began to wait for others, or for a Secret or ConfigMap of yours.",
     Reason.READY: "The stack became ready.",
     Reason.DEGRADED: "The stack lost something that was ready.",
 }

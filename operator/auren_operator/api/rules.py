@@ -13,6 +13,7 @@ from auren_operator.api import defaults, reserved
 from auren_operator.api.external import EXTERNAL
 from auren_operator.api.modes import MODES
 from auren_operator.api.names import IMAGE_ENV, RESERVED_ENVIRONMENT
+from auren_operator.api.neuros import EMBEDDINGS_CAN_BE_ASKED, NEUROS_FIELDS, NEUROS_PARENTS
 from auren_operator.api.placement import AFFINITY, TOLERATION
 from auren_operator.api.pools import least_connections
 from auren_operator.api.providers import NEEDS_PUBLIC_URL, PROVIDERS, PUBLIC_URL
@@ -52,7 +53,8 @@ def _filled(spec: Any) -> Any:
     stores = {name: {**parents[name], "storage": parents[name].get("storage") or {}} for name in STORES}
     asked = parents["bridge"].get("providers") or {}
     providers = {name: asked.get(name) or {} for name in PROVIDERS.fields}
-    return {**spec, **parents, **stores, "bridge": {**parents["bridge"], "providers": providers}}
+    neuros = {**parents["neuros"], **{name: parents["neuros"].get(name) or {} for name in NEUROS_PARENTS}}
+    return {**spec, **parents, **stores, "neuros": neuros, "bridge": {**parents["bridge"], "providers": providers}}
 
 
 SERVICES: Final = ("neuros", "biometric", "bridge")
@@ -215,6 +217,7 @@ _SERVICE: Final = Fields(
     ),
 )
 
+_NEUROS: Final = Fields({**_SERVICE.fields, **NEUROS_FIELDS}, rules=(*_SERVICE.rules, EMBEDDINGS_CAN_BE_ASKED))
 _BRIDGE: Final = Fields(
     {**_SERVICE.fields, "publicURL": PUBLIC_URL, "providers": PROVIDERS}, rules=(*_SERVICE.rules, NEEDS_PUBLIC_URL)
 )
@@ -293,7 +296,7 @@ SPEC: Final = Fields(
         "images": _IMAGES,
         "auth": Fields({"issuer": Text(512, shortest=1), "audience": Text(512, shortest=1)}),
         "modes": MODES,
-        "neuros": _SERVICE,
+        "neuros": _NEUROS,
         "biometric": _SERVICE,
         "bridge": _BRIDGE,
         "kafka": _KAFKA,

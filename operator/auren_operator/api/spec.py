@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from auren_operator.api.external import ExternalDatabase
+from auren_operator.api.neuros import NeurosExtras
 from auren_operator.api.terra_kafka import TerraKafka
 
 Size = Literal["demo", "small", "medium", "large"]
@@ -65,6 +66,13 @@ class ServiceSpec:
         if not self.enabled:
             return 0
         return self.autoscaling.max_replicas if self.autoscaling else self.replicas
+
+
+@dataclass(frozen=True, slots=True)
+class NeurosSpec(ServiceSpec):
+    """NEUROS; ``extras`` is what only it has."""
+
+    extras: NeurosExtras
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +147,8 @@ class Stack:
     """One AurenStack with everything resolved.
 
     ``images`` holds a reference for every key of `names.IMAGE_ENV`; ``modes`` is what AUREN_MODES is to be.
-    ``generation`` and ``version`` say which spec and which release this is.
+    ``generation`` and ``version`` say which spec and which release this is. ``local_model`` is what NEUROS asks in mode
+    ``local``, and disabled in any other.
     """
 
     name: str
@@ -162,7 +171,8 @@ class Stack:
     timescaledb: TimescaleSpec
     redis: StoreSpec
     chromadb: StoreSpec
-    neuros: ServiceSpec
+    neuros: NeurosSpec
     biometric: ServiceSpec
     bridge: BridgeSpec
+    local_model: ServiceSpec
     job_resources: Resources

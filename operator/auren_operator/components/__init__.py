@@ -10,6 +10,7 @@ from auren_operator.components import (
     bridge,
     chromadb,
     kafka,
+    local_model,
     migrations,
     neuros,
     redis,
@@ -17,7 +18,7 @@ from auren_operator.components import (
     timescaledb,
     topics,
 )
-from auren_operator.manifests.model import Facts, UserSecret
+from auren_operator.manifests.model import Facts, UserObject
 
 MODULES: tuple[ModuleType, ...] = (
     stack,
@@ -27,6 +28,7 @@ MODULES: tuple[ModuleType, ...] = (
     chromadb,
     migrations,
     topics,
+    local_model,
     neuros,
     biometric,
     bridge,
@@ -41,9 +43,10 @@ component_names_with_rows: tuple[str, ...] = tuple(
 """The components that have a row in the status; a Job's reason shows on whoever waits for it."""
 
 
-def user_secrets(stack: Stack) -> list[UserSecret]:
-    """The Secrets that people make for the stack and its spec names."""
-    return [*kafka.user_secrets(stack), *timescaledb.user_secrets(stack), *bridge.user_secrets(stack)]
+def user_objects(stack: Stack) -> list[UserObject]:
+    """The Secrets and ConfigMaps that people make for the stack and its spec names."""
+    having = (kafka, timescaledb, neuros, bridge)
+    return [asked for module in having for asked in module.user_objects(stack)]
 
 
 def desired_claims(wanted: Stack, facts: Facts) -> dict[str, int]:

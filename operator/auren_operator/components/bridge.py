@@ -19,7 +19,7 @@ from auren_operator.components import kafka, redis, timescaledb
 from auren_operator.components import stack as whole
 from auren_operator.manifests.images import BRIDGE
 from auren_operator.manifests.meta import child_name, manifest
-from auren_operator.manifests.model import Built, Component, Facts, Manifest, SecretSpec, UserSecret
+from auren_operator.manifests.model import Built, Component, Facts, Manifest, SecretSpec, UserObject
 from auren_operator.manifests.network import BRIDGE_PORT, COLLECT_HEALTH_PORT, COLLECT_METRICS_PORT, METRICS_PORT
 from auren_operator.manifests.pods import Container, Probes, ask_http
 from auren_operator.manifests.secrets import have_secrets, optional_files
@@ -89,11 +89,11 @@ def secrets(stack: Stack) -> list[SecretSpec]:
     return [service_secret(stack, COMPONENT), keyring]
 
 
-def user_secrets(stack: Stack) -> list[UserSecret]:
+def user_objects(stack: Stack) -> list[UserObject]:
     """The credentials of the providers that are switched on; none while the bridge itself is off."""
     asked = stack.bridge.providers if stack.bridge.enabled else {}
     return [
-        UserSecret(provider.secret, COMPONENT.name, f"provider {name}", SIGNED[name].keys)
+        UserObject(provider.secret, COMPONENT.name, f"provider {name}", SIGNED[name].keys)
         for name, provider in asked.items()
     ]
 

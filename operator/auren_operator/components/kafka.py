@@ -21,7 +21,7 @@ from auren_operator.manifests.availability import disruption_budget
 from auren_operator.manifests.config import config_annotation, config_map, config_volume
 from auren_operator.manifests.images import KAFKA
 from auren_operator.manifests.meta import child_name, host
-from auren_operator.manifests.model import Built, Component, Facts, Generator, Manifest, SecretSpec, UserSecret
+from auren_operator.manifests.model import Built, Component, Facts, Generator, Manifest, SecretSpec, UserObject
 from auren_operator.manifests.network import KAFKA_CONTROLLER_PORT, KAFKA_PORT, headless_service, network_policy
 from auren_operator.manifests.pods import Container, Probes, ask_tcp, from_field, pod_template, scratch
 from auren_operator.manifests.secrets import have_secrets, secret_files, secrets_annotation
@@ -65,9 +65,9 @@ def secrets(stack: Stack) -> list[SecretSpec]:
     return [own, *kafka_terra.secrets(stack, COMPONENT)]
 
 
-def user_secrets(stack: Stack) -> list[UserSecret]:
+def user_objects(stack: Stack) -> list[UserObject]:
     """The certificate with which brokers meet Terra, where they do."""
-    return kafka_terra.user_secrets(stack, COMPONENT)
+    return kafka_terra.user_objects(stack, COMPONENT)
 
 
 def nodes(stack: Stack, facts: Facts) -> int:

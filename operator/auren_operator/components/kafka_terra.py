@@ -15,7 +15,7 @@ from auren_operator.api.certificates import CERTIFICATE, KEY
 from auren_operator.api.spec import Stack
 from auren_operator.api.terra_kafka import TerraKafka, Way
 from auren_operator.manifests.meta import child_name, digest, manifest, selector
-from auren_operator.manifests.model import Component, Facts, Manifest, SecretSpec, UserSecret
+from auren_operator.manifests.model import Component, Facts, Manifest, SecretSpec, UserObject
 from auren_operator.manifests.network import KAFKA_CONTROLLER_PORT, KAFKA_PORT, KAFKA_TERRA_PORT
 from auren_operator.manifests.secrets import optional_files
 
@@ -68,13 +68,13 @@ def secrets(stack: Stack, component: Component) -> list[SecretSpec]:
     return [wanted] if stack.bridge.terra_kafka else []
 
 
-def user_secrets(stack: Stack, component: Component) -> list[UserSecret]:
+def user_objects(stack: Stack, component: Component) -> list[UserObject]:
     """The certificate that the person brings."""
     asked = stack.bridge.terra_kafka
     if asked is None:
         return []
     purpose = "Terra's Kafka destination"
-    return [UserSecret(asked.certificate, component.name, purpose, (CERTIFICATE, KEY), is_certificate=True)]
+    return [UserObject(asked.certificate, component.name, purpose, (CERTIFICATE, KEY), is_certificate=True)]
 
 
 def addition(stack: Stack, component: Component, facts: Facts, nodes: int) -> Addition:

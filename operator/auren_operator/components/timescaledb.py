@@ -17,7 +17,7 @@ from auren_operator.manifests.availability import disruption_budget
 from auren_operator.manifests.config import config_annotation, config_map, config_volume
 from auren_operator.manifests.images import TIMESCALEDB
 from auren_operator.manifests.meta import child_name, host
-from auren_operator.manifests.model import Built, Component, Facts, SecretSpec, UserSecret
+from auren_operator.manifests.model import Built, Component, Facts, SecretSpec, UserObject
 from auren_operator.manifests.network import TIMESCALEDB_PORT, network_policy, service
 from auren_operator.manifests.pods import Container, Plain, Probes, ask_command, ask_tcp, pod_template, scratch
 from auren_operator.manifests.secrets import have_secrets, secret_files, secrets_annotation
@@ -58,16 +58,16 @@ def secrets(stack: Stack) -> list[SecretSpec]:
     return [SecretSpec(name, COMPONENT.name, {LOGIN: "password"}, guards_data=True, guarded_volumes=claims)]
 
 
-def user_secrets(stack: Stack) -> list[UserSecret]:
+def user_objects(stack: Stack) -> list[UserObject]:
     """The administrator's login at an external server, and the authorities that vouch for it."""
     external = stack.timescaledb.external
     if external is None:
         return []
     purpose = "the database"
-    login = UserSecret(external.credentials, COMPONENT.name, purpose, (USERNAME, PASSWORD), is_login=True)
+    login = UserObject(external.credentials, COMPONENT.name, purpose, (USERNAME, PASSWORD), is_login=True)
     if external.authority is None:
         return [login]
-    return [login, UserSecret(external.authority, COMPONENT.name, purpose, (AUTHORITY,), is_login=True)]
+    return [login, UserObject(external.authority, COMPONENT.name, purpose, (AUTHORITY,), is_login=True)]
 
 
 def volumes(stack: Stack) -> tuple[str, ...]:

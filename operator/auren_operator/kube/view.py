@@ -132,7 +132,7 @@ class View:
             return key, Change.STATUS
         if old == new:
             return key, Change.NONE
-        if home != key or kind in {"Secret", "PersistentVolumeClaim"} or not new.same_but_detail(old):
+        if home != key or kind in {"Secret", "ConfigMap", "PersistentVolumeClaim"} or not new.same_but_detail(old):
             return home, Change.DRIFT
         return key, Change.STATUS
 

@@ -20,6 +20,12 @@ def config_volume(stack: Stack, component: Component) -> dict[str, object]:
     return {"name": "config", "configMap": {"name": child_name(stack, component)}}
 
 
+def text_volume(name: str, config_map: str, key: str, file: str) -> dict[str, object]:
+    """A volume with one key of a person's ConfigMap as ``file``; empty while there is none, so that pods start."""
+    items = [{"key": key, "path": file}]
+    return {"name": name, "configMap": {"name": config_map, "optional": True, "items": items}}
+
+
 def config_annotation(config: Manifest) -> dict[str, str]:
     """The pod annotation by which a changed file rolls the pods."""
     return {names.ANNOTATION_CONFIG_HASH: digest(config["data"])}

@@ -91,6 +91,13 @@ BRIDGE: Final = ImageContract(
     data_path=None,
     command=("python3", "-m", "auren.bridge"),
 )
+LOCAL_MODEL: Final = ImageContract(
+    key=names.IMAGE_LOCAL_MODEL,
+    reference=None,
+    user=SERVICE_USER,
+    data_path=None,
+    command=("python3", "-m", "auren.local_model"),
+)
 JOBS: Final = ImageContract(
     key=names.IMAGE_JOBS,
     reference=None,
@@ -99,7 +106,7 @@ JOBS: Final = ImageContract(
     command=("python3", "-m"),
 )
 
-IMAGES: Final = (KAFKA, TIMESCALEDB, REDIS, CHROMADB, NEUROS, BIOMETRIC, BRIDGE, JOBS)
+IMAGES: Final = (KAFKA, TIMESCALEDB, REDIS, CHROMADB, NEUROS, BIOMETRIC, BRIDGE, LOCAL_MODEL, JOBS)
 """Every image that a stack runs."""
 
 

@@ -11,6 +11,8 @@ type_of_workload = Literal["StatefulSet", "Deployment", "Job"]
 Manifest = dict[str, Any]
 """One Kubernetes object as plain data, just as ``kubectl apply`` would take it."""
 
+UserKind = Literal["Secret", "ConfigMap"]
+
 Generator = Literal["password", "cluster-id", "key", "keyring", "signing-key", "jwks"]
 """How a value of a generated Secret comes into being (see `manifests.secrets.generate`)."""
 
@@ -51,12 +53,13 @@ class SecretSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class UserSecret:
-    """A Secret that a person makes and the spec names; the operator only looks whether it is there, with its ``keys``.
+class UserObject:
+    """A Secret or ConfigMap that a person makes and the spec names; the operator only looks whether it is there, with
+    its ``keys``.
 
-    While it is not, ``purpose`` is off and everything else of the component runs. A build depends on one that
-    ``is_certificate`` or ``is_login``, by `Facts.given`: the keys of others are read by whoever mounts them, as they
-    come.
+    While it is not, ``purpose`` is off and everything else of the component runs. A build depends on a Secret that
+    ``is_certificate`` or ``is_login`` (a password or key that is read once, at the start), by `Facts.given`, and on
+    every ConfigMap, by `Facts.texts`: the keys of others are read by whoever mounts them, as they come.
     """
 
     name: str
@@ -65,11 +68,12 @@ class UserSecret:
     keys: tuple[str, ...]
     is_certificate: bool = False
     is_login: bool = False
+    kind: UserKind = "Secret"
 
     @property
     def is_built_in(self) -> bool:
         """Whether a build depends on it."""
-        return self.is_certificate or self.is_login
+        return self.is_certificate or self.is_login or self.kind == "ConfigMap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +96,15 @@ class Facts:
     ``secrets``: name → hash of the data, for Secrets that exist and are complete. ``volumes``: claim name → Volume,
     for claims that exist and are not being deleted. ``replicas``: name of a StatefulSet that exists → its
     ``spec.replicas`` when it was created (annotation ``aupex.ai/created-replicas``). ``given``: name → hash of the
-    data, of the people's Secrets on which a build depends and that will do as what the spec names them for.
+    data, of the people's Secrets on which a build depends and that will do as what the spec names them for. ``texts``:
+    the same of their ConfigMaps.
     """
 
     secrets: Mapping[str, str] = field(default_factory=dict)
     volumes: Mapping[str, Volume] = field(default_factory=dict)
     replicas: Mapping[str, int] = field(default_factory=dict)
     given: Mapping[str, str] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
 
     def hash_of(self, secret: str) -> str | None:
         """The hash of a Secret's data, whoever made it; None while it is missing or incomplete."""

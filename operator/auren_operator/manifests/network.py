@@ -1,15 +1,16 @@
 """Who talks to whom: Services, and the NetworkPolicies that allow just that.
 
 `FLOWS` is the one table. Whatever it does not list is denied: nothing comes in to any pod of a stack, and nothing
-goes out of a store. The services' own way out stays open, because they call vendors whose addresses are host names,
-which a policy cannot name. Kubelet's probes come from the node and pass every policy.
+goes out of a store or the local model. The services' own way out stays open, because they call vendors (a language
+model's, too) whose addresses are host names, which a policy cannot name. Kubelet's probes come from the node and pass
+every policy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from auren_operator.api import names
 from auren_operator.api.spec import Stack
@@ -36,22 +37,25 @@ BRIDGE_PORT: Final = 8889
 METRICS_PORT: Final = 9464
 COLLECT_METRICS_PORT: Final = 9465
 COLLECT_HEALTH_PORT: Final = 8890
+LOCAL_MODEL_PORT: Final = 8080
 
 STORES: Final = ("kafka", "timescaledb", "redis", "chromadb")
+CLOSED: Final = (*STORES, "local-model")
+"""Components that open no connection which `FLOWS` does not list."""
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
     """``source`` may open connections to ``port`` of ``target``; both are components' names or the words above.
 
-    One that is ``for_terra`` is allowed only in stacks that have Terra's Kafka destination.
+    One that is ``only_with`` something is allowed only in stacks that have it: Terra's destination or a local model.
     """
 
     source: str
     target: str
     port: int
     why: str
-    for_terra: bool = False
+    only_with: Literal["", "terra", "local-model"] = ""
 
 
 FLOWS: Final = (
@@ -61,7 +65,9 @@ FLOWS: Final = (
     Flow("topics", "kafka", KAFKA_PORT, "makes topics, users and access lists"),
     Flow("kafka", "kafka", KAFKA_PORT, "brokers copy partitions from each other"),
     Flow("kafka", "kafka", KAFKA_CONTROLLER_PORT, "the quorum of controllers"),
-    Flow(ANYONE, "kafka", KAFKA_TERRA_PORT, "Terra, where `terra.kafka` is enabled: TLS, a password", for_terra=True),
+    Flow(
+        ANYONE, "kafka", KAFKA_TERRA_PORT, "Terra, where `terra.kafka` is enabled: TLS, a password", only_with="terra"
+    ),
     Flow("kafka", DNS, DNS_PORT, "brokers find each other by name"),
     Flow("neuros-advanced", "timescaledb", TIMESCALEDB_PORT, "latest values, its own memory"),
     Flow("biometric-production", "timescaledb", TIMESCALEDB_PORT, "writes and reads measurements"),
@@ -71,6 +77,7 @@ FLOWS: Final = (
     Flow("biometric-production", "redis", REDIS_PORT, "hot values"),
     Flow("biometric-bridge", "redis", REDIS_PORT, "rate limits, locks"),
     Flow("neuros-advanced", "chromadb", CHROMADB_PORT, "vectors; Chroma has no authentication, this line is its guard"),
+    Flow("neuros-advanced", "local-model", LOCAL_MODEL_PORT, "answers; this line is the model's guard", "local-model"),
     Flow("biometric-production", "neuros-advanced", NEUROS_PORT, "chat and a person's memory, with their own token"),
     Flow(ANYONE, "neuros-advanced", NEUROS_PORT, "people; every request carries a token"),
     Flow(ANYONE, "biometric-production", BIOMETRIC_PORT, "people; every request carries a token"),
@@ -84,7 +91,8 @@ FLOWS: Final = (
 
 def flows(stack: Stack) -> list[Flow]:
     """Those that a stack allows."""
-    return [flow for flow in FLOWS if not flow.for_terra or stack.bridge.terra_kafka]
+    has = {"": True, "terra": stack.bridge.terra_kafka is not None, "local-model": stack.local_model.enabled}
+    return [flow for flow in FLOWS if has[flow.only_with]]
 
 
 def markdown() -> str:
@@ -130,20 +138,20 @@ def default_deny(stack: Stack, component: Component) -> list[Manifest]:
 
 
 def network_policy(stack: Stack, component: Component) -> list[Manifest]:
-    """What `FLOWS` allows the component: who comes in, and for a store also where it may go."""
+    """What `FLOWS` allows the component: who comes in, and for one that is `CLOSED` also where it may go."""
     if not stack.network_policies:
         return []
-    is_store = component.name in STORES
+    is_closed = component.name in CLOSED
     spec: dict[str, Any] = {
         "podSelector": {"matchLabels": selector(stack, component)},
-        "policyTypes": ["Ingress", "Egress"] if is_store else ["Ingress"],
+        "policyTypes": ["Ingress", "Egress"] if is_closed else ["Ingress"],
     }
     allowed = flows(stack)
     comes_in = [(flow.port, flow.source) for flow in allowed if flow.target == component.name]
     goes_out = [(flow.port, flow.target) for flow in allowed if flow.source == component.name]
     if ingress := _rules(stack, "from", comes_in):
         spec["ingress"] = ingress
-    if is_store and (egress := _rules(stack, "to", goes_out)):
+    if is_closed and (egress := _rules(stack, "to", goes_out)):
         spec["egress"] = egress
     return [manifest(stack, component, "NetworkPolicy", {"spec": spec}, api_version="networking.k8s.io/v1")]
 

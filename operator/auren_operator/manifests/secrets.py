@@ -108,13 +108,22 @@ def secrets_annotation(facts: Facts, secrets: Iterable[str]) -> dict[str, str]:
     return {names.ANNOTATION_SECRETS_HASH: digest({name: facts.hash_of(name) for name in secrets})}
 
 
-def secret_files(files: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
-    """The volume ``secrets``: file name → (Secret, key), all in one directory."""
-    by_secret: dict[str, list[dict[str, str]]] = {}
-    for path, (secret, key) in sorted(files.items()):
-        by_secret.setdefault(secret, []).append({"key": key, "path": path})
-    sources = [{"secret": {"name": name, "items": items}} for name, items in sorted(by_secret.items())]
+def secret_files(
+    files: Mapping[str, tuple[str, str]], optional: Mapping[str, tuple[str, str]] | None = None
+) -> dict[str, Any]:
+    """The volume ``secrets``: file name → (Secret, key), all in one directory; pods start without the optional ones."""
+    sources: list[dict[str, Any]] = [{"secret": {"name": name, "items": items}} for name, items in _by_secret(files)]
+    sources += [
+        {"secret": {"name": name, "items": items, "optional": True}} for name, items in _by_secret(optional or {})
+    ]
     return {"name": "secrets", "projected": {"defaultMode": FILE_MODE, "sources": sources}}
+
+
+def _by_secret(files: Mapping[str, tuple[str, str]]) -> list[tuple[str, list[dict[str, str]]]]:
+    found: dict[str, list[dict[str, str]]] = {}
+    for path, (secret, key) in sorted(files.items()):
+        found.setdefault(secret, []).append({"key": key, "path": path})
+    return sorted(found.items())
 
 
 def optional_files(name: str, secret: str, keys: Iterable[str]) -> dict[str, Any]:

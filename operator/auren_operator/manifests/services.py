@@ -72,11 +72,12 @@ def our_service(
     wiring: Wiring,
     ports: Mapping[str, int],
     volumes: Sequence[dict[str, Any]] = (),
+    annotations: Mapping[str, str] | None = None,
 ) -> Built:
     """Everything that one of our services is made of; nothing when the spec switches it off.
 
     ``wiring`` is what all its containers mount, ``volumes`` are what it mounts besides; ``ports`` are those of its
-    Service.
+    Service. ``annotations`` are its pods' besides that of the Secrets.
     """
     if not spec.enabled:
         return Built([])
@@ -95,7 +96,7 @@ def our_service(
         containers,
         [wiring.volume, *volumes, scratch("tmp", TMP_SIZE)],
         grace_seconds=GRACE_SECONDS,
-        annotations=secrets_annotation(facts, wiring.secrets),
+        annotations={**secrets_annotation(facts, wiring.mounted), **(annotations or {})},
         spread=spec.greatest_replicas > 1,
         placement=spec,
     )

@@ -18,20 +18,29 @@ SECRETS_MOUNT = {"secrets": SECRETS_DIR}
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """``env``: name → value. ``files``: file name → (Secret, key); a setting's file is its name in lower case."""
+    """``env``: name → value. ``files``: file name → (Secret, key); a setting's file is its name in lower case.
+
+    The files in ``optional`` come from Secrets of the person's: pods start without them, too.
+    """
 
     env: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    optional: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     def __or__(self, other: Wiring) -> Wiring:
-        return Wiring({**self.env, **other.env}, {**self.files, **other.files})
+        return Wiring({**self.env, **other.env}, {**self.files, **other.files}, {**self.optional, **other.optional})
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Names of the Secrets that the files come from."""
+        """Names of the Secrets that the files come from, without those of the optional ones."""
         return tuple(sorted({secret for secret, _ in self.files.values()}))
+
+    @property
+    def mounted(self) -> tuple[str, ...]:
+        """Names of the Secrets that any file comes from."""
+        return tuple(sorted({secret for secret, _ in (*self.files.values(), *self.optional.values())}))
 
     @property
     def volume(self) -> dict[str, Any]:
         """The volume ``secrets`` with every file."""
-        return secret_files(self.files)
+        return secret_files(self.files, self.optional)

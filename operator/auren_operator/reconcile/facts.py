@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from auren_operator.api import names
-from auren_operator.api.observed import SecretSeen, Seen, VolumeSeen, WorkloadSeen
+from auren_operator.api.observed import DataSeen, Seen, VolumeSeen, WorkloadSeen
 from auren_operator.kube.view import ChildKey
 from auren_operator.manifests.model import Facts, SecretSpec, Volume
 
@@ -15,19 +15,24 @@ def secret_is_complete(spec: SecretSpec, seen: Seen | None) -> bool:
     return (
         seen is not None
         and not seen.deleting
-        and isinstance(seen.detail, SecretSeen)
+        and isinstance(seen.detail, DataSeen)
         and seen.detail.keys.issuperset(spec.keys)
     )
 
 
 def facts_of(
-    secrets: Iterable[SecretSpec], children: Mapping[ChildKey, Seen], given: Mapping[str, str] | None = None
+    secrets: Iterable[SecretSpec],
+    children: Mapping[ChildKey, Seen],
+    given: Mapping[str, str] | None = None,
+    texts: Mapping[str, str] | None = None,
 ) -> Facts:
-    """The facts of one stack, from the Secrets that it should have, the objects that it has, and `given_of`."""
+    """The facts of one stack, from the Secrets that it should have, the objects that it has, and `given_of` of both
+    kinds.
+    """
     hashes: dict[str, str] = {}
     for spec in secrets:
         seen = children.get(ChildKey("Secret", spec.name))
-        if seen is not None and secret_is_complete(spec, seen) and isinstance(seen.detail, SecretSeen):
+        if seen is not None and secret_is_complete(spec, seen) and isinstance(seen.detail, DataSeen):
             hashes[spec.name] = seen.detail.data_hash
     volumes: dict[str, Volume] = {}
     replicas: dict[str, int] = {}
@@ -36,7 +41,7 @@ def facts_of(
             volumes[key.name] = Volume(seen.uid, seen.detail.storage_bytes, seen.detail.created_replicas)
         elif isinstance(seen.detail, WorkloadSeen) and seen.detail.created_replicas is not None and _is_ours(seen):
             replicas[key.name] = seen.detail.created_replicas
-    return Facts(secrets=hashes, volumes=volumes, replicas=replicas, given=given or {})
+    return Facts(secrets=hashes, volumes=volumes, replicas=replicas, given=given or {}, texts=texts or {})
 
 
 def _is_ours(seen: Seen) -> bool:

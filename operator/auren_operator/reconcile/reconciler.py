@@ -36,7 +36,7 @@ from auren_operator.reconcile.queue import WorkQueue
 from auren_operator.reconcile.report import Reporter, observe
 from auren_operator.reconcile.secrets import Secrets, frame
 from auren_operator.reconcile.upkeep import JobRetries, Upkeep, claims, leftovers, stuck_pods
-from auren_operator.reconcile.user_secrets import LOOK_SECONDS, UserSecrets, given_of
+from auren_operator.reconcile.user_objects import LOOK_SECONDS, UserObjects, given_of
 from auren_operator.status.rows import Trouble
 
 log = logging.getLogger(__name__)
@@ -70,6 +70,7 @@ class Plan:
     stack: Stack
     secrets: list[SecretSpec]
     given: Mapping[str, str] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
     facts: Facts | None = None
     desired: Desired | None = None
 
@@ -114,7 +115,7 @@ class Reconciler:
     ) -> None:
         self._view, self._queue, self._release = view, queue, release
         self._applier, self._secrets, self._upkeep = Applier(kube, view), Secrets(kube, view), Upkeep(kube)
-        self._reporter, self._user_secrets = Reporter(kube, view, events, now), UserSecrets(kube, view)
+        self._reporter, self._user_objects = Reporter(kube, view, events, now), UserObjects(kube, view)
         self._plans: dict[StackKey, Plan] = {}
         self._memories: dict[StackKey, Memory] = {}
         self._retries: dict[StackKey, JobRetries] = {}
@@ -167,11 +168,11 @@ class Reconciler:
             return True
         memory, plan = self._memory(key, seen), self._plans[key]
         now = Round(key, stack, memory, Outcome(memory.untold))
-        asked = components.user_secrets(stack)
-        looks = await self._user_secrets.look(stack, (secret for secret in asked if secret.is_built_in))
-        plan.given = given_of(asked, looks)
+        asked = components.user_objects(stack)
+        looks = await self._user_objects.look(stack, (one for one in asked if one.is_built_in))
+        plan.given, plan.texts = given_of(asked, looks, "Secret"), given_of(asked, looks, "ConfigMap")
         desired = self._look(now, plan) if stack.paused else await self._work(now, plan)
-        lacking = await self._user_secrets.lacking(stack, asked, looks)
+        lacking = await self._user_objects.lacking(stack, asked, looks)
         now.look_again_in(LOOK_SECONDS if lacking else None)
         children = self._view.children(key)
         found = observe(stack, desired, children, now.outcome.troubles, now.waiting, now.held, now.notes, lacking)
@@ -255,7 +256,7 @@ class Reconciler:
             metrics.forget_stack(*key)
 
     def _build(self, key: StackKey, plan: Plan) -> Desired:
-        facts = facts_of(plan.secrets, self._view.children(key), plan.given)
+        facts = facts_of(plan.secrets, self._view.children(key), plan.given, plan.texts)
         if plan.desired is None or plan.facts != facts:
             plan.desired, plan.facts = build_all(plan.stack, facts), facts
         for part in plan.desired.parts.values():

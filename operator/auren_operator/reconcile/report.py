@@ -20,7 +20,10 @@ from auren_operator.status.rows import WELL, Claim, Lacking, Observed, Trouble
 from auren_operator.status.stack import Round, refused, status_of
 
 SERVICES = {"neuros-advanced": "neuros", "biometric-production": "biometric", "biometric-bridge": "bridge"}
-"""Component → its name in the spec, for those that can be switched off."""
+"""Component → its name in the spec, for the services."""
+
+SWITCHED = {**SERVICES, "local-model": "local_model"}
+"""Component → its name in a `Stack`, for those that can be switched off."""
 
 
 def enabled_components(stack: Stack) -> dict[str, bool]:
@@ -28,7 +31,7 @@ def enabled_components(stack: Stack) -> dict[str, bool]:
     rows = [
         module.COMPONENT for module in components.MODULES if module.COMPONENT.workload in {"Deployment", "StatefulSet"}
     ]
-    return {c.name: getattr(stack, SERVICES[c.name]).enabled if c.name in SERVICES else True for c in rows}
+    return {c.name: getattr(stack, SWITCHED[c.name]).enabled if c.name in SWITCHED else True for c in rows}
 
 
 def observe(
@@ -124,7 +127,7 @@ def _wanted(stack: Stack, name: str, detail: WorkloadSeen | JobSeen | None) -> i
     """Pods that should run: what the spec says, or what the workload asks for where others may decide."""
     if isinstance(detail, WorkloadSeen) and detail.replicas:
         return detail.replicas
-    spec = getattr(stack, SERVICES.get(name, name))
+    spec = getattr(stack, SWITCHED.get(name, name))
     replicas: int = spec.replicas
     return replicas
 
@@ -241,11 +244,11 @@ class Reporter:
 
 
 def _begins_to_wait(row: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
-    """Whether a row has just come to wait: for other components, or, running, for one Secret more."""
+    """Whether a row has just come to wait: for other components, or, running, for one more object of a person's."""
     if row["state"] == "Waiting":
         return before.get("state") != "Waiting"
     missed = set(row.get("waitingFor") or ()) - set(before.get("waitingFor") or ())
-    return any(what.startswith("Secret ") for what in missed)
+    return any(what.startswith(("Secret ", "ConfigMap ")) for what in missed)
 
 
 def _flag(status: Mapping[str, Any], kind: str) -> str:

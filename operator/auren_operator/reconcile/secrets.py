@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from auren_operator.api import names
-from auren_operator.api.observed import SecretSeen, Seen, VolumeSeen, see
+from auren_operator.api.observed import DataSeen, Seen, VolumeSeen, see
 from auren_operator.api.reasons import Reason
 from auren_operator.api.spec import Stack
 from auren_operator.kube.client import Answer, Kube, Refused
@@ -152,7 +152,7 @@ class Secrets:
         answer = await self._kube.apply(frame(stack, spec, found["metadata"]["uid"]).manifest())
         self._view.observe("Secret", answer)
         detail = see("Secret", answer).detail
-        if isinstance(detail, SecretSeen) and not detail.keys.issuperset(spec.keys):
+        if isinstance(detail, DataSeen) and not detail.keys.issuperset(spec.keys):
             return Trouble(spec.component, Reason.APPLY_FAILED, f"Secret {spec.name} lacks a key; it is made anew")
         return Done(child, "reverted", ("metadata.labels",))
 

@@ -46,16 +46,24 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Lacking:
-    """A Secret of a person's that is not as it should be: ``problem`` says how, ``purpose`` what is off until then."""
+    """A Secret or ConfigMap of a person's that is not as it should be: ``problem`` says how, ``purpose`` what is off
+    until then.
+    """
 
-    secret: str
+    name: str
     problem: str
     purpose: str
+    kind: str = "Secret"
+
+    @property
+    def reason(self) -> Reason:
+        """As the component's row gives it."""
+        return Reason.WAITING_FOR_SECRETS if self.kind == "Secret" else Reason.WAITING_FOR_CONFIG_MAPS
 
     @property
     def what(self) -> str:
         """As ``waitingFor`` lists it."""
-        return f"Secret {self.secret}"
+        return f"{self.kind} {self.name}"
 
     @property
     def sentence(self) -> str:
@@ -79,8 +87,8 @@ class Observed:
     ``wanted_replicas`` is what the spec asks for; ``claims`` maps the names of its volumes. ``held`` names what an
     update of a running workload waits for; ``waiting_for`` what its creation waits for, and ``blockers`` says what is
     wrong with those (Jobs have no row of their own). ``unfilled`` names the Jobs that prepare it and are not done.
-    ``lacking``: Secrets of the person's that it does without. ``external``: it runs elsewhere. ``leaving``: it is
-    switched off, but its workload is still there. ``deleting``: its workload is on its way out.
+    ``lacking``: Secrets and ConfigMaps of the person's that it does without. ``external``: it runs elsewhere.
+    ``leaving``: it is switched off, but its workload is still there. ``deleting``: its workload is on its way out.
     """
 
     name: str
@@ -113,7 +121,7 @@ class Verdict:
 
 
 def judge(seen: Observed, hibernated: bool, volumes_before: Mapping[str, str]) -> Verdict:
-    """What holds for the workload, and beside it the Secrets that the component does without.
+    """What holds for the workload, and beside it the people's objects that the component does without.
 
     Those never change its state: its pods run and do all the rest, so it stays Ready, with a reason of its own.
     """
@@ -123,7 +131,7 @@ def judge(seen: Observed, hibernated: bool, volumes_before: Mapping[str, str]) -
     waits = [lacking.sentence for lacking in seen.lacking]
     if verdict.state not in WELL:
         return Verdict(verdict.state, verdict.reason, _sentences([verdict.message, *waits]))
-    return Verdict(verdict.state, Reason.WAITING_FOR_SECRETS, _sentences([*waits, verdict.message]))
+    return Verdict(verdict.state, seen.lacking[0].reason, _sentences([*waits, verdict.message]))
 
 
 def _judge(seen: Observed, hibernated: bool, volumes_before: Mapping[str, str]) -> Verdict:

@@ -20,6 +20,8 @@ from auren_operator.api.status import (
 from auren_operator.status.rows import WELL, Observed, Verdict, judge
 
 STORES: Final = frozenset({"kafka", "timescaledb", "redis", "chromadb"})
+WITHOUT: Final = frozenset({Reason.WAITING_FOR_SECRETS, Reason.WAITING_FOR_CONFIG_MAPS})
+"""Reasons of a component that does all but what an object of a person's is for."""
 CONDITIONS: Final[Sequence[ConditionType]] = ("Ready", "Progressing", "Degraded", "SpecValid", "Paused")
 """In the order in which people read them."""
 
@@ -143,12 +145,12 @@ def _ready(found: Round, rows: Sequence[ComponentStatus]) -> Made:
     if late:
         return "Ready", "False", Reason.COMPONENTS_NOT_READY, _list(late)
     all_ready = f"{len(rows)} of {len(rows)} components are ready"
-    # A Secret that only a person can make leaves the stack Ready and not Degraded: all else works, and whoever waits
-    # for Ready (`kubectl wait`, a pipeline) must be able to install a stack before a vendor's credentials are there.
+    # A Secret or ConfigMap that only a person can make leaves the stack Ready and not Degraded: all else works, and
+    # whoever waits for Ready (`kubectl wait`, a pipeline) must be able to install a stack before they are there.
     # The reason differs instead: it stands in the column that `kubectl get` prints, and an Event tells when it begins.
-    without = [row for row in rows if row.reason == Reason.WAITING_FOR_SECRETS]
+    without = [row for row in rows if row.reason in WITHOUT]
     if without:
-        return "Ready", "True", Reason.WAITING_FOR_SECRETS, f"{all_ready}; {_list(without)}"
+        return "Ready", "True", without[0].reason, f"{all_ready}; {_list(without)}"
     return "Ready", "True", Reason.ALL_READY, all_ready
 
 

@@ -213,7 +213,7 @@ def test_the_versions_agree() -> None:
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     assert chart["version"] == chart["appVersion"] == project
     ours = [values["image"], *(image for image in values["images"].values() if image.startswith("auren/"))]
-    assert [image.rpartition(":")[2] for image in ours] == [project] * 5
+    assert [image.rpartition(":")[2] for image in ours] == [project] * 6
 
 
 def test_the_demo_budget_of_a_stack_counts_on_the_request(defaults: list[Object]) -> None:

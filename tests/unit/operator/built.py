@@ -8,7 +8,7 @@ from typing import Any, Final
 from auren_operator.api.parse import parse
 from auren_operator.api.release import release_from
 from auren_operator.api.spec import Stack
-from auren_operator.components import MODULES, desired_claims, kafka, user_secrets
+from auren_operator.components import MODULES, desired_claims, kafka, user_objects
 from auren_operator.manifests.meta import child_name
 from auren_operator.manifests.model import Built, Facts, Manifest, SecretSpec, Volume
 
@@ -34,8 +34,11 @@ def settled(stack: Stack) -> Facts:
     """The facts of a stack that has come up: every Secret, people's too, and every volume."""
     secrets = {secret.name: f"hash of {secret.name}" for secret in secrets_of(stack)}
     volumes = {name: Volume(f"uid of {name}", size) for name, size in desired_claims(stack, Facts()).items()}
-    given = {secret.name: f"hash of {secret.name}" for secret in user_secrets(stack) if secret.is_built_in}
-    return Facts(secrets, volumes, {child_name(stack, kafka.COMPONENT): stack.kafka.replicas}, given)
+    given, texts = (
+        {one.name: f"hash of {one.name}" for one in user_objects(stack) if one.is_built_in and one.kind == kind}
+        for kind in ("Secret", "ConfigMap")
+    )
+    return Facts(secrets, volumes, {child_name(stack, kafka.COMPONENT): stack.kafka.replicas}, given, texts)
 
 
 def build(stack: Stack, component: str, facts: Facts | None = None) -> Built:

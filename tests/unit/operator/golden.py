@@ -20,6 +20,8 @@ from tests.unit.operator.built import ALL, SIZES, a_stack, build
 
 FOLDER: Final = Path(__file__).parent / "golden"
 SMALLEST: Final = "demo"
+WHERE_IT_RUNS: Final = {"local-model": {"neuros": {"llm": {"mode": "local"}}}}
+"""What the spec of a component says that an empty one switches off."""
 
 
 class _Readable(yaml.SafeDumper):
@@ -51,7 +53,7 @@ def rendered(component: str, size: str) -> str:
 
 
 def _manifests(component: str, size: str) -> list[Manifest]:
-    stack = a_stack({"size": size})
+    stack = a_stack({"size": size, **WHERE_IT_RUNS.get(component, {})})
     common = labels(stack, next(module.COMPONENT for module in MODULES if module.COMPONENT.name == component))
     return [_without_common(manifest, common) for manifest in build(stack, component).manifests]
 

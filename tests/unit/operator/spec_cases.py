@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tests.unit.operator import provider_cases
+from tests.unit.operator import model_cases, provider_cases
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,7 @@ EVERYTHING: Final[Mapping[str, Any]] = {
             "neuros-advanced": "localhost:5000/neuros@sha256:abc",
             "biometric-production": "a/b:c",
             "biometric-bridge": "bridge",
+            "local-model": "model:1",
             "jobs": "jobs:1",
             "kafka": "kafka:1",
             "timescaledb": "ts:1",
@@ -140,6 +141,7 @@ EVERYTHING: Final[Mapping[str, Any]] = {
         "priorityClassName": "system-cluster-critical",
         "labels": {"team": "body", "example.com/a.b": "A_b-1.c"},
         "annotations": {"example.com/note": "any text, 100 % free\nin two lines"},
+        **model_cases.EVERY_MODEL,
     },
     "modes": {"cooldownSeconds": 86400, "thresholds": {"hrv-low/hrv_rmssd/below": "22", "a/b_2/drop_ratio": "0.25"}},
     "biometric": {"autoscaling": {"minReplicas": 2, "maxReplicas": 2, "targetCPUUtilizationPercentage": 100}},
@@ -178,6 +180,7 @@ GOOD: Final = (
     Case("an external database that may be anybody", external(tls={"mode": "require"}, host="10.0.0.1")),
     Case("an external database that comes later", EXTERNAL, old={}),
     *(Case(*row) for row in provider_cases.GOOD),
+    *(Case(*row) for row in model_cases.GOOD),
 )
 
 BAD: Final = (
@@ -539,6 +542,7 @@ BAD: Final = (
         ),
     ),
     *(Case(*row) for row in provider_cases.BAD),
+    *(Case(*row) for row in model_cases.BAD),
 )
 
 CHANGES: Final = (

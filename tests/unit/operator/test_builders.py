@@ -247,6 +247,7 @@ def test_components_start_in_an_order_in_which_each_finds_what_it_needs() -> Non
         "timescaledb",
         "redis",
         "chromadb",
+        "local-model",
         "neuros-advanced",
         "biometric-production",
         "biometric-bridge",

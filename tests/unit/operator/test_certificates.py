@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from auren_operator.api.certificates import flaw_of
-from auren_operator.api.observed import SecretSeen, see
+from auren_operator.api.observed import DataSeen, see
 from tests.unit.operator.people_certificates import certificate, data, good_pair, key_pem, new_key, pem
 
 ROOT_KEY, MIDDLE_KEY, KEY = new_key(), new_key(), new_key()
@@ -67,6 +67,6 @@ def test_only_what_looks_like_a_pair_is_judged() -> None:
     assert flaw_of({}) == flaw_of({"tls.crt": "*"}) == flaw_of({"tls.crt": "*", "tls.key": ""}) == ""
     meta = {"name": "s", "namespace": "people", "uid": "u"}
     seen = see("Secret", {"metadata": meta, "data": data(pem(LEAF), key_pem(MIDDLE_KEY))}).detail
-    assert isinstance(seen, SecretSeen)
+    assert isinstance(seen, DataSeen)
     assert "is not the key" in seen.flaw
     assert seen != see("Secret", {"metadata": meta, "data": data(pem(LEAF), key_pem(KEY))}).detail

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from auren_operator.components import desired_claims, user_secrets
+from auren_operator.components import desired_claims, user_objects
 from auren_operator.manifests.model import Facts
 from tests.unit.operator.built import a_stack, build, containers, environment, everything, one, secrets_of, settled
 from tests.unit.operator.spec_cases import EXTERNAL, external
@@ -72,7 +72,7 @@ def test_without_verification_nobody_is_asked_to_vouch(mode: str) -> None:
             assert variables["AUREN_DATABASE_TLS"] == mode
             assert "AUREN_DATABASE_CA_FILE" not in variables
         assert "database-ca.crt" not in mounted(component, spec)
-    assert [secret.name for secret in user_secrets(a_stack(spec))] == ["db-admin"]
+    assert [secret.name for secret in user_objects(a_stack(spec))] == ["db-admin"]
 
 
 def test_defaults_are_postgresql_s_port_and_our_name() -> None:

@@ -17,15 +17,17 @@ from auren_operator.components.kafka_files import server_properties
 from auren_operator.components.redis import redis_conf
 from auren_operator.components.timescaledb_files import postgresql_conf
 from tests.unit.operator.built import a_stack, containers, environment, everything, workloads
+from tests.unit.operator.model_cases import EVERY_MODEL
 from tests.unit.operator.provider_cases import EVERY_PROVIDER
 from tests.unit.operator.spec_cases import EXTERNAL
 
-STACK = a_stack({"bridge": EVERY_PROVIDER})
+STACK = a_stack({"bridge": EVERY_PROVIDER, "neuros": EVERY_MODEL})
+WITH_LOCAL_MODEL = a_stack({"neuros": {"llm": {"mode": "local"}}})
 WITH_EXTERNAL = a_stack(EXTERNAL)
 
 
 def test_reserved_variables_are_those_that_the_operator_sets() -> None:
-    children = [*everything(STACK), *everything(WITH_EXTERNAL)]
+    children = [*everything(STACK), *everything(WITH_EXTERNAL), *everything(WITH_LOCAL_MODEL)]
     made = {name for _, container in containers(children) for name in environment(container)}
     ours = {name for name in made if name.startswith("AUREN_")}
     assert ours - set(names.FREE_ENVIRONMENT) == set(names.RESERVED_ENVIRONMENT)

@@ -8,13 +8,13 @@ import pytest
 
 from auren_operator.components import MODULES
 from auren_operator.manifests.meta import labels
-from auren_operator.manifests.network import ANY_POD, ANYONE, DNS, DNS_PORT, FLOWS, STORES, flows, markdown
+from auren_operator.manifests.network import ANY_POD, ANYONE, CLOSED, DNS, DNS_PORT, FLOWS, STORES, flows, markdown
 from tests.unit.operator.built import SIZES, a_stack, build, containers, everything, of_kind
 from tests.unit.operator.network import End, allowed
 from tests.unit.operator.provider_cases import EVERY_PROVIDER
 
 COMPONENTS = {module.COMPONENT.name: module.COMPONENT for module in MODULES if module.COMPONENT.workload}
-STACK = a_stack({"size": "large", "bridge": EVERY_PROVIDER})
+STACK = a_stack({"size": "large", "bridge": EVERY_PROVIDER, "neuros": {"llm": {"mode": "local"}}})
 MANIFESTS = everything(STACK)
 POLICIES = of_kind(MANIFESTS, "NetworkPolicy")
 PODS = {name: End(STACK.namespace, labels(STACK, component)) for name, component in COMPONENTS.items()}
@@ -39,7 +39,7 @@ def test_components_reach_each_other_only_as_the_table_says(source: str, target:
     for port in PORTS:
         got = allowed(POLICIES, PODS[source], PODS[target], port)
         by_name = any((flow.source, flow.target, flow.port) == (source, target, port) for flow in FLOWS)
-        wanted = by_name if source in STORES else listed(source, target, port)
+        wanted = by_name if source in CLOSED else listed(source, target, port)
         assert got == wanted, f"{source} → {target}:{port}"
 
 
@@ -64,19 +64,19 @@ def test_addresses_outside_reach_only_what_is_open_to_anyone(target: str) -> Non
 
 @pytest.mark.parametrize("source", COMPONENTS)
 @pytest.mark.parametrize("target", [OUTSIDE, STRANGER, NEIGHBOUR], ids=["outside", "elsewhere", "neighbour"])
-def test_a_store_reaches_nobody_but_the_name_service(source: str, target: End) -> None:
+def test_a_closed_component_reaches_nobody_but_the_name_service(source: str, target: End) -> None:
     for port in (443, 5432, 8000):
-        assert allowed(POLICIES, PODS[source], target, port) == (source not in STORES)
-    asks_names = any(flow.source == source and flow.target == DNS for flow in FLOWS) or source not in STORES
+        assert allowed(POLICIES, PODS[source], target, port) == (source not in CLOSED)
+    asks_names = any(flow.source == source and flow.target == DNS for flow in FLOWS) or source not in CLOSED
     assert allowed(POLICIES, PODS[source], target, DNS_PORT, "UDP") == asks_names
 
 
 def test_what_is_for_terra_is_closed_in_a_stack_without_its_destination() -> None:
     policies = of_kind(everything(a_stack({"size": "large"})), "NetworkPolicy")
-    (terra,) = (flow for flow in FLOWS if flow.for_terra)
+    (terra,) = (flow for flow in FLOWS if flow.only_with == "terra")
     assert not allowed(policies, OUTSIDE, PODS[terra.target], terra.port)
     assert allowed(POLICIES, OUTSIDE, PODS[terra.target], terra.port)
-    assert [flow for flow in flows(a_stack({})) if flow.for_terra] == []
+    assert [flow for flow in flows(a_stack({})) if flow.only_with] == []
 
 
 def test_the_table_names_existing_components_and_ports() -> None:

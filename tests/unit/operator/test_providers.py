@@ -14,8 +14,8 @@ from auren.settings import names as settings_names
 from auren_operator.api import names
 from auren_operator.api.defaults import WINDOW_SECONDS
 from auren_operator.api.providers import PROVIDERS, SIGNED
-from auren_operator.components import user_secrets
-from auren_operator.manifests.model import Facts, Manifest, UserSecret
+from auren_operator.components import user_objects
+from auren_operator.manifests.model import Facts, Manifest, UserObject
 from tests.unit.operator.built import a_stack, build, containers, environment, one, settled
 from tests.unit.operator.provider_cases import EVERY_PROVIDER
 from tests.unit.operator.test_crd import SPEC_SCHEMA
@@ -87,17 +87,17 @@ def test_no_fact_about_a_secret_of_a_person_s_is_on_the_pods_so_that_another_one
 
 
 def test_the_keys_that_a_secret_must_have() -> None:
-    found = user_secrets(a_stack({"bridge": dict(EVERY_PROVIDER, enabled=True)}))
+    found = user_objects(a_stack({"bridge": dict(EVERY_PROVIDER, enabled=True)}))
     assert found == [
-        UserSecret(
+        UserObject(
             "terra-kafka-tls", "kafka", "Terra's Kafka destination", ("tls.crt", "tls.key"), is_certificate=True
         ),
-        UserSecret("oura-credentials", BRIDGE, "provider oura", ("client-id", "client-secret")),
-        UserSecret("whoop-credentials", BRIDGE, "provider whoop", ("client-id", "client-secret")),
-        UserSecret("terra.credentials", BRIDGE, "provider terra", ("signing-secret",)),
+        UserObject("oura-credentials", BRIDGE, "provider oura", ("client-id", "client-secret")),
+        UserObject("whoop-credentials", BRIDGE, "provider whoop", ("client-id", "client-secret")),
+        UserObject("terra.credentials", BRIDGE, "provider terra", ("signing-secret",)),
     ]
-    assert user_secrets(a_stack({"bridge": dict(EVERY_PROVIDER, enabled=False)})) == []
-    assert user_secrets(a_stack({})) == []
+    assert user_objects(a_stack({"bridge": dict(EVERY_PROVIDER, enabled=False)})) == []
+    assert user_objects(a_stack({})) == []
 
 
 @pytest.mark.parametrize("name", SIGNED)
@@ -153,8 +153,8 @@ def test_what_a_person_may_set_of_the_bridge_is_known_to_it() -> None:
     assert names.FREE_BRIDGE_ENVIRONMENT.keys().isdisjoint(names.RESERVED_ENVIRONMENT)
 
 
-def test_the_sample_for_many_people_shows_the_providers() -> None:
+def test_the_sample_for_many_people_shows_the_providers_and_a_model() -> None:
     sample = Path(__file__).resolve().parents[3] / "manifests/samples/production.yaml"
     spec = yaml.safe_load(sample.read_text())["spec"]
-    shown = ["terra-kafka-tls", "oura-credentials", "whoop-credentials", "terra-credentials"]
-    assert [secret.name for secret in user_secrets(a_stack(spec))] == shown
+    shown = ["terra-kafka-tls", "openai", "oura-credentials", "whoop-credentials", "terra-credentials"]
+    assert [secret.name for secret in user_objects(a_stack(spec))] == shown

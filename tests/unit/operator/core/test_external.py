@@ -7,7 +7,7 @@ import base64
 import pytest
 
 from auren_operator.api import names
-from tests.unit.operator.core.test_user_secrets import make
+from tests.unit.operator.core.test_user_objects import make
 from tests.unit.operator.core.world import KEY, World
 from tests.unit.operator.spec_cases import EXTERNAL
 

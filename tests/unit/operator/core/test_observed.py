@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from auren_operator.api import names
-from auren_operator.api.observed import JobSeen, SecretSeen, VolumeSeen, lost_paths, own_fields, see, stack_of
+from auren_operator.api.observed import DataSeen, JobSeen, VolumeSeen, lost_paths, own_fields, see, stack_of
 from tests.unit.operator.core.objects import applied, claim, condition, deployment, entry, job, obj, owner
 
 
@@ -186,10 +186,10 @@ def test_the_digest_of_the_last_apply_is_read_from_its_annotation() -> None:
     assert see("Deployment", obj("Deployment")).stamp == ""
 
 
-def secret(**data: str) -> SecretSeen:
+def secret(**data: str) -> DataSeen:
     encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
     detail = see("Secret", obj("Secret", data=encoded)).detail
-    assert isinstance(detail, SecretSeen)
+    assert isinstance(detail, DataSeen)
     return detail
 
 

@@ -22,13 +22,16 @@ from tests.unit.operator.built import a_stack, settled
 STORES = ("kafka", "timescaledb", "redis", "chromadb")
 JOBS = ("migrations", "topics")
 SERVICES = ("neuros-advanced", "biometric-production", "biometric-bridge")
-ORDERED = (*STORES, *JOBS, *SERVICES)
+ALONE = ("local-model",)
+"""It needs nothing, and nothing needs it."""
+ORDERED = (*STORES, *JOBS, *ALONE, *SERVICES)
+LOCAL_MODEL = {"neuros": {"llm": {"mode": "local"}}}
 
 Children = dict[ChildKey, Seen]
 
 
 def desired_of(spec: Mapping[str, Any] | None = None) -> tuple[Stack, Desired]:
-    stack = a_stack(spec or {})
+    stack = a_stack({**LOCAL_MODEL, **(spec or {})})
     return stack, build_all(stack, settled(stack))
 
 
@@ -74,10 +77,10 @@ def all_up(desired: Desired) -> dict[str, Any]:
     return {name: JobSeen(True, False, "") if name in JOBS else workload() for name in ORDERED}
 
 
-def test_stores_and_nothing_else_start_at_once() -> None:
+def test_stores_and_what_needs_nothing_start_at_once() -> None:
     stack, desired = desired_of()
     free = {name for name, gate in gates(stack, desired, {}).items() if not gate.waiting_for}
-    assert free == set(STORES)
+    assert free == {*STORES, *ALONE}
 
 
 def test_a_job_waits_for_its_store_and_a_service_for_all_it_needs() -> None:
@@ -197,7 +200,8 @@ def test_a_waking_stack_wakes_stores_first_and_services_when_all_they_need_is_th
 
 def test_a_component_that_is_switched_off_holds_nobody() -> None:
     stack, desired = desired_of({"neuros": {"enabled": False}})
-    details = {name: detail for name, detail in all_up(desired).items() if name != "neuros-advanced"}
+    details = {name: detail for name, detail in all_up(desired).items() if desired.parts[name].workload}
+    assert "neuros-advanced" not in details
     found = gates(stack, desired, seen_as(desired, details))
     assert all(gate.waiting_for == gate.held_by == () for name, gate in found.items() if name != "neuros-advanced")
 
@@ -265,7 +269,9 @@ def test_from_any_state_a_controller_that_does_its_work_brings_the_stack_to_rest
     """Whatever is missing, asleep or half way: doing what the gates allow, one update at a time, ends as it shall."""
     stack, desired = _ASLEEP if hibernated else _AWAKE
     now = {name: detail for name, detail in state.items() if detail is not None}
-    pending = set(data.draw(st.sets(st.sampled_from((*STORES, *SERVICES)))))  # templates that are wanted otherwise
+    pending = set(
+        data.draw(st.sets(st.sampled_from((*STORES, *ALONE, *SERVICES))))
+    )  # templates that are wanted otherwise
     wanted = 0 if hibernated else 1
     for _ in range(ROUNDS):
         found = gates(stack, desired, seen_as(desired, now))
@@ -284,7 +290,7 @@ def test_from_any_state_a_controller_that_does_its_work_brings_the_stack_to_rest
                     now[name] = workload(wanted, 0, rolling=True)
         now = {name: _worked_on(detail) for name, detail in now.items()}
     assert not pending
-    assert all((now[name].replicas == 0) == hibernated for name in (*STORES, *SERVICES)), now
+    assert all((now[name].replicas == 0) == hibernated for name in (*STORES, *ALONE, *SERVICES)), now
     if not hibernated:
         children = seen_as(desired, now)
         assert all(is_ready(desired.parts[name], children) for name in ORDERED), now

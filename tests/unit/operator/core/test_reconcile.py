@@ -204,7 +204,8 @@ async def test_a_stack_falls_asleep_services_first_and_wakes_stores_first(world:
     assert set(replicas(world).values()) == {0}
     assert world.condition("Ready")["reason"] == "Hibernated"
     assert world.condition("Degraded")["status"] == "False"
-    assert {row["state"] for row in world.status["components"]} == {"Hibernated"}
+    assert {row["name"]: row["state"] for row in world.status["components"]}.pop("local-model") == "Disabled"
+    assert {row["state"] for row in world.status["components"]} == {"Hibernated", "Disabled"}
     await world.until_quiet()
     world.kube.calls.clear()
     await world.round()

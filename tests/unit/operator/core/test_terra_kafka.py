@@ -13,7 +13,7 @@ from auren_operator.kube.client import Refused, Unreachable
 from auren_operator.reconcile import queue as queue_module
 from tests.unit.operator.core.clock import Clock
 from tests.unit.operator.core.test_queue import on
-from tests.unit.operator.core.test_user_secrets import make
+from tests.unit.operator.core.test_user_objects import make
 from tests.unit.operator.core.world import KEY, World
 from tests.unit.operator.people_certificates import certificate, data, good_pair, key_pem, new_key, pem
 from tests.unit.operator.provider_cases import terra

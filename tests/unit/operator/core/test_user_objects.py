@@ -14,7 +14,7 @@ from auren_operator.api.status import ComponentStatus
 from auren_operator.handlers import SETTLE_SECONDS
 from auren_operator.kube.client import Refused, Unreachable
 from auren_operator.reconcile import queue as queue_module
-from auren_operator.reconcile.user_secrets import LOOK_SECONDS
+from auren_operator.reconcile.user_objects import LOOK_SECONDS
 from auren_operator.status.rows import Lacking, Observed, judge
 from tests.unit.operator.core.clock import Clock
 from tests.unit.operator.core.test_order import workload
