@@ -92,7 +92,6 @@ def _told(fact: Fact, now: datetime) -> dict[str, str]:
         "name": title(value.metric),
         "value": shown(value.value, value.unit, value.metric),
         "measured": ago(now - value.time),
-        "source": value.source,
     }
     if fact.usual is not None and fact.difference is not None:
         found["usual"] = shown(fact.usual, value.unit, value.metric)

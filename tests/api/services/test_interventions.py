@@ -27,7 +27,7 @@ from tests.api.services.waiting import until
 USER = "neuros-advanced"
 CHAT = "chat:neuros"
 ON = {"interventions": {"enabled": True, "quiet_hours": None, "daily_cap": 48}}
-NO_COOLDOWN = {"AUREN_INTERVENTION_COOLDOWN_SECONDS": "0", "AUREN_DATABASE_POOL_SIZE": "4"}
+NO_COOLDOWN = {"AUREN_INTERVENTIONS_COOLDOWN_SECONDS": "0", "AUREN_DATABASE_POOL_SIZE": "4"}
 
 
 def start(platform: Platform, **environment: str) -> Service:
@@ -184,7 +184,7 @@ async def test_quiet_hours_and_the_cap_of_the_persons_day(platform: Platform, ne
 async def test_the_cooldown_holds_between_replicas_too(platform: Platform, neuros: Service) -> None:
     user = opted_in(platform, neuros)
     neuros.server.stop()
-    patient = start(platform, AUREN_INTERVENTION_COOLDOWN_SECONDS="3600")
+    patient = start(platform, AUREN_INTERVENTIONS_COOLDOWN_SECONDS="3600")
     patient.wait_ready()
     await send(platform, switch(user), switch(user, Mode.SENTINEL, Mode.REFLEX))
     await consumed(platform)

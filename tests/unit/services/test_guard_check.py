@@ -11,7 +11,7 @@ from auren.neuros.guard.claims import DOCUMENT
 from auren.neuros.guard.numbers import UNITS, KnownNumber, amounts, by_family
 from auren.neuros.guard.text import plain
 from auren.neuros.protocols import PROTOCOLS
-from auren.neuros.respond import NO_MODEL, RECOMMENDATIONS, REMARKS, SEE_SOMEBODY
+from auren.neuros.wording import NO_MODEL, RECOMMENDATIONS, REMARKS, SEE_SOMEBODY
 
 NOTHING = Known()
 RULES = [(rule.kind, pattern, example) for rule in DOCUMENT.rules for pattern, example in rule.patterns.items()]

@@ -220,13 +220,13 @@ def test_nothing_is_offered_by_default() -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"intervention_timezone": "Berlin"},
-        {"intervention_timezone": "../etc/passwd"},
-        {"intervention_timezone": "Europe"},
-        {"intervention_quiet_from": "25:00"},
-        {"intervention_quiet_from": "22:00+02:00"},
-        {"intervention_daily_cap": 0},
-        {"intervention_cooldown_seconds": -1},
+        {"interventions_timezone": "Berlin"},
+        {"interventions_timezone": "../etc/passwd"},
+        {"interventions_timezone": "Europe"},
+        {"interventions_quiet_from": "25:00"},
+        {"interventions_quiet_from": "22:00+02:00"},
+        {"interventions_daily_cap": 0},
+        {"interventions_cooldown_seconds": -1},
     ],
 )
 def test_wrong_settings_end_the_start(settings: dict[str, Any]) -> None:

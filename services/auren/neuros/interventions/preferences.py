@@ -59,9 +59,9 @@ def defaults(settings: InterventionSettings) -> Preferences:
     """Of somebody who has said nothing: nothing is offered before a person asks for it."""
     return Preferences(
         enabled=False,
-        quiet_hours=QuietHours(start=settings.intervention_quiet_from, end=settings.intervention_quiet_to),
-        timezone=settings.intervention_timezone,
-        daily_cap=settings.intervention_daily_cap,
+        quiet_hours=QuietHours(start=settings.interventions_quiet_from, end=settings.interventions_quiet_to),
+        timezone=settings.interventions_timezone,
+        daily_cap=settings.interventions_daily_cap,
     )
 
 

@@ -74,7 +74,7 @@ def build(
 def policy(settings: InterventionSettings) -> Policy:
     """What holds for everybody."""
     return Policy(
-        cooldown=timedelta(seconds=settings.intervention_cooldown_seconds),
-        stale_after=timedelta(seconds=settings.intervention_stale_seconds),
+        cooldown=timedelta(seconds=settings.interventions_cooldown_seconds),
+        stale_after=timedelta(seconds=settings.interventions_stale_seconds),
         suggest=suggest,
     )

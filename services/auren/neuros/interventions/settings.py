@@ -14,21 +14,21 @@ from auren.settings import KafkaSettings, RedisSettings, Settings
 class InterventionSettings(Settings):
     """What holds for everybody; cap and quiet hours are what a person gets who has not set others."""
 
-    intervention_cooldown_seconds: Annotated[int, Field(ge=0, le=86_400)] = 300
+    interventions_cooldown_seconds: Annotated[int, Field(ge=0, le=86_400)] = 300
     """Least time between two interventions of one person."""
 
-    intervention_stale_seconds: Annotated[int, Field(ge=10, le=86_400)] = 600
+    interventions_stale_seconds: Annotated[int, Field(ge=10, le=86_400)] = 600
     """A switch of the mode that is older is not acted on: the moment has passed."""
 
-    intervention_daily_cap: Annotated[int, Field(ge=1, le=48)] = 6
+    interventions_daily_cap: Annotated[int, Field(ge=1, le=48)] = 6
     """Interventions of one person on one day of theirs."""
 
-    intervention_quiet_from: time = time(22, 0)
-    intervention_quiet_to: time = time(7, 0)
-    intervention_timezone: str = "UTC"
+    interventions_quiet_from: time = time(22, 0)
+    interventions_quiet_to: time = time(7, 0)
+    interventions_timezone: str = "UTC"
     """IANA name: where a person lives who has named no time zone."""
 
-    @field_validator("intervention_timezone")
+    @field_validator("interventions_timezone")
     @classmethod
     def _zone(cls, value: str) -> str:
         try:
@@ -37,7 +37,7 @@ class InterventionSettings(Settings):
             raise ValueError("is no IANA time zone such as Europe/Berlin") from None
         return value
 
-    @field_validator("intervention_quiet_from", "intervention_quiet_to")
+    @field_validator("interventions_quiet_from", "interventions_quiet_to")
     @classmethod
     def _of_the_wall(cls, value: time) -> time:
         if value.tzinfo is not None:
