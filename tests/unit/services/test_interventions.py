@@ -22,7 +22,8 @@ from auren.neuros.interventions.outcomes import Window
 from auren.neuros.interventions.preferences import Preferences, QuietHours
 from auren.neuros.interventions.records import Intervention, intervention_id
 from auren.neuros.interventions.settings import InterventionSettings
-from auren.neuros.interventions.suggestions import suggest
+from auren.neuros.interventions.suggestions import suggesting
+from auren.neuros.protocols import PROTOCOLS
 
 NOW = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -123,10 +124,12 @@ def test_a_mode_without_a_protocol_offers_nothing() -> None:
 
 def test_every_mode_that_asks_has_a_protocol() -> None:
     for mode in KINDS:
-        found = suggest(mode)
+        found = suggesting(PROTOCOLS)(mode)
         assert found is not None
         assert found.measured
-        assert set(found.measured) <= METRICS.keys()
+        assert found.duration + outcomes.NIGHTLY < outcomes.OPEN
+    only = {"sleep-recovery": PROTOCOLS["sleep-recovery"]}
+    assert suggesting(only)(Mode.REFLEX) is None
 
 
 def quiet(start: str, end: str, timezone: str) -> Preferences:
@@ -214,7 +217,7 @@ def test_nothing_is_offered_by_default() -> None:
     standard = preferences.defaults(InterventionSettings())
     assert not standard.enabled
     assert standard.quiet_hours == QuietHours(start=time(22), end=time(7))
-    assert room.policy(InterventionSettings()).cooldown == timedelta(seconds=300)
+    assert room.policy(InterventionSettings(), PROTOCOLS).cooldown == timedelta(seconds=300)
 
 
 @pytest.mark.parametrize(

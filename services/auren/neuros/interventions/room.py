@@ -8,6 +8,7 @@ await room.store.erase(user_id)
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -25,8 +26,9 @@ from auren.neuros.interventions.decision import Policy
 from auren.neuros.interventions.settings import InterventionSettings, RoomSettings
 from auren.neuros.interventions.sockets import Sockets
 from auren.neuros.interventions.store import Store
-from auren.neuros.interventions.suggestions import suggest
+from auren.neuros.interventions.suggestions import suggesting
 from auren.neuros.interventions.worker import Worker
+from auren.neuros.protocols import PROTOCOLS, Protocol
 from auren.outbox import Outbox, Place
 from auren.telemetry import Metrics
 from auren.topics import EVENTS, MODE_SWITCHES, NEUROS_GROUP
@@ -52,13 +54,17 @@ def build(
     verifier: Verifier,
     health: Health,
     metrics: Metrics,
+    protocols: Mapping[str, Protocol] = PROTOCOLS,
 ) -> Room:
-    """The room. Database, hot values and verifier are the service's; it registers its own checks and metrics."""
+    """The room, which registers its own checks and metrics; `protocols` are those in force.
+
+    Database, hot values and verifier are the service's.
+    """
     store = Store(database)
     sockets = Sockets(settings, hot, store, metrics)
     producer = Producer(settings, CLIENT_ID)
     outbox = Outbox(settings, database, producer, metrics, OUTBOX)
-    worker = Worker(policy(settings), store, sockets, producer, outbox, metrics)
+    worker = Worker(policy(settings, protocols), store, sockets, producer, outbox, metrics)
     consumer = Consumer(
         settings, client_id=CLIENT_ID, group=NEUROS_GROUP, topics=(MODE_SWITCHES, EVENTS), handle=worker.handle
     )
@@ -71,10 +77,10 @@ def build(
     return Room((producer, outbox, sockets, consumer), router, sockets, store)
 
 
-def policy(settings: InterventionSettings) -> Policy:
+def policy(settings: InterventionSettings, protocols: Mapping[str, Protocol]) -> Policy:
     """What holds for everybody."""
     return Policy(
         cooldown=timedelta(seconds=settings.interventions_cooldown_seconds),
         stale_after=timedelta(seconds=settings.interventions_stale_seconds),
-        suggest=suggest,
+        suggest=suggesting(protocols),
     )
