@@ -42,7 +42,7 @@ class Ticket:
     def _charge(self, total: int) -> None:
         more = total - self._charged
         if self._admission.in_flight + more > self._admission.limit:
-            raise UnavailableError("bridge", "too many bytes in flight")
+            raise UnavailableError("memory", "too many bytes in flight")
         self._admission.in_flight += more
         self._charged = total
 

@@ -5,7 +5,8 @@ of arrival: a value replaces another when its time is later, or equal with a ver
 takes the hash only while it is marked complete; otherwise the values come from PostgreSQL and complete the hash.
 
 A write that Redis missed makes the hash stale without anybody noticing, so the mark is good for an hour only.
-A deletion empties the hash and gives it a new epoch; a rebuild that began in an older epoch is not written.
+A deletion empties the hash and gives it a new epoch; a rebuild that began in an older epoch is not written. A rebuild
+begins with an empty hash, too: what it does not find is gone.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ LOOKBACK: Final = timedelta(days=30)
 ERASED_SECONDS: Final = 600
 """Longer than a reader takes from the tables to Redis, or an ingest from its commit to Redis."""
 
+REBUILD_SECONDS: Final = 2
+"""Who needs a rebuild that somebody began so short a time ago joins it: it has found no less than the tables hold."""
+
 KEPT_SECONDS: Final = 72 * 3600
 """A person of whom nothing comes and whom nobody asks for leaves Redis after this time."""
 
@@ -64,6 +68,11 @@ class LatestValue(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     def unit(self) -> str:
         """UCUM."""
         return METRICS[self.metric].unit
+
+    def shown(self) -> dict[str, Any]:
+        """As people and programs outside get it: the unit with it, without the bookkeeping."""
+        names = ("metric", "value", "unit", "time", "source", "end_time", "flags")
+        return {name: getattr(self, name) for name in names}
 
 
 class Latest(msgspec.Struct, frozen=True):
@@ -108,10 +117,20 @@ for i = 5, #ARGV, 4 do told[#told + 1] = ARGV[i] end
 tell(KEYS[2], KEYS[3], 'values', '[' .. table.concat(told, ',') .. ']')
 """
 )
+_BEGIN: Final = f"""
+local now = tonumber(redis.call('TIME')[1])
+local begun, epoch = unpack(redis.call('HMGET', KEYS[1], '_begun', '_epoch'))
+if begun and now < tonumber(begun) + {REBUILD_SECONDS} then return epoch end
+if redis.call('HEXISTS', KEYS[1], '_erased') == 1 then return '' end
+redis.call('DEL', KEYS[1])
+redis.call('HSET', KEYS[1], '_epoch', ARGV[2], '_begun', now)
+redis.call('EXPIRE', KEYS[1], ARGV[1])
+return ARGV[2]
+"""
 _COMPLETE: Final = (
     _STORE_NEWER
     + """
-if (redis.call('HGET', KEYS[1], '_epoch') or '') ~= ARGV[2] then return 0 end
+if redis.call('HGET', KEYS[1], '_epoch') ~= ARGV[2] then return 0 end
 store(4)
 redis.call('HSET', KEYS[1], '_complete_until', ARGV[3])
 redis.call('EXPIRE', KEYS[1], ARGV[1])
@@ -121,10 +140,17 @@ return 1
 _FORGET: Final = (
     live.MISSED
     + """
+if redis.call('HEXISTS', KEYS[1], '_erased') == 1 then return end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], '_epoch', ARGV[2])
 redis.call('EXPIRE', KEYS[1], ARGV[1])
 missed(KEYS[2], KEYS[3])
+"""
+)
+_ANNOUNCE: Final = (
+    live.TELL
+    + """
+if redis.call('HEXISTS', KEYS[1], '_erased') == 0 then tell(KEYS[2], KEYS[3], ARGV[1], ARGV[2]) end
 """
 )
 _ERASE: Final = """
@@ -153,10 +179,11 @@ class HotValues:
             settings, connections=CONNECTIONS, timeout_seconds=TIMEOUT_SECONDS, decode=True
         )
         self._put = self._redis.register_script(_PUT)
+        self._begin = self._redis.register_script(_BEGIN)
         self._complete = self._redis.register_script(_COMPLETE)
         self._forget = self._redis.register_script(_FORGET)
         self._erase = self._redis.register_script(_ERASE)
-        self._announce = self._redis.register_script(live.ANNOUNCE)
+        self._announce = self._redis.register_script(_ANNOUNCE)
 
     async def start(self) -> None:
         """Nothing to do: connections are made when they are needed."""
@@ -184,8 +211,7 @@ class HotValues:
         """Tell those who watch: (user, kind, JSON). Raises UnavailableError."""
         pipeline = self._redis.pipeline(transaction=False)
         for user_id, kind, data in entries:
-            keys = [live.stream(user_id), live.watched(user_id)]
-            await self._announce(keys=keys, args=[kind, data], client=pipeline)
+            await self._announce(keys=_keys(user_id), args=[kind, data], client=pipeline)
         await self._call(pipeline.execute())
 
     async def forget(self, user_ids: Iterable[str]) -> None:
@@ -207,16 +233,17 @@ class HotValues:
         arguments: list[str | int] = [ERASED_SECONDS, uuid.uuid4().hex]
         return int(await self._call(self._erase(keys=_keys(user_id), args=arguments)))
 
-    async def read(self, user_id: str, now: datetime) -> tuple[dict[str, LatestValue] | None, str]:
-        """(values by metric, or None when the hash is not complete; the epoch). Raises UnavailableError."""
+    async def read(self, user_id: str, now: datetime) -> dict[str, LatestValue] | None:
+        """Values by metric, or None when the hash is not complete. Raises UnavailableError."""
         fields: dict[str, str] = await self._call(self._redis.hgetall(_key(user_id)))
-        epoch = fields.pop("_epoch", "")
-        fields.pop("_erased", None)
-        complete_until = float(fields.pop("_complete_until", "0"))
-        if complete_until <= now.timestamp():
-            return None, epoch
-        values = [_decoder.decode(text.split(":", 2)[2]) for text in fields.values()]
-        return {value.metric: value for value in values if value.time > now - LOOKBACK}, epoch
+        if float(fields.get("_complete_until", "0")) <= now.timestamp():
+            return None
+        values = [_decoder.decode(text.split(":", 2)[2]) for name, text in fields.items() if name not in _MARKS]
+        return {value.metric: value for value in values if value.time > now - LOOKBACK}
+
+    async def begin(self, user_id: str) -> str:
+        """Empty the hash before the tables are read for a rebuild; the epoch of it. Raises UnavailableError."""
+        return str(await self._call(self._begin(keys=[_key(user_id)], args=[KEPT_SECONDS, uuid.uuid4().hex])))
 
     async def complete(self, user_id: str, values: Iterable[LatestValue], epoch: str, now: datetime) -> bool:
         """Write what a rebuild found, unless the hash was emptied since `epoch`. Raises UnavailableError."""
@@ -229,6 +256,10 @@ class HotValues:
             return await answer
         except AWAY as error:
             raise UnavailableError("redis", describe(error)) from error
+
+
+_MARKS: Final = frozenset({"_begun", "_complete_until", "_epoch", "_erased"})
+"""Fields that are no metrics."""
 
 
 def _key(user_id: str) -> str:
@@ -264,11 +295,12 @@ class LatestValues:
         trouble: str | None = None
         epoch = ""
         try:
-            hot, epoch = await self._hot.read(user_id, now)
+            hot = await self._hot.read(user_id, now)
+            if hot is not None:
+                return Latest(hot, "redis")
+            epoch = await self._hot.begin(user_id)
         except UnavailableError as error:
-            hot, trouble = None, error.reason
-        if hot is not None:
-            return Latest(hot, "redis")
+            trouble = error.reason
         found = await self._newest(user_id, now)
         if trouble is None:
             trouble = await self._remember(user_id, found, epoch, now)

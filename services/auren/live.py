@@ -64,8 +64,6 @@ end
 )
 """Lua: something was not told, so nobody may read on as if it had been."""
 
-ANNOUNCE: Final = TELL + "tell(KEYS[1], KEYS[2], ARGV[1], ARGV[2])"
-
 WATCH: Final = (
     _BEGIN_ANEW
     + f"""

@@ -70,7 +70,7 @@ def configure_logging(settings: LogSettings, service: str) -> None:
     logging.basicConfig(handlers=[handler], level=settings.log_level, force=True)
     # aiokafka logs each retry of a lost connection several times a second; what matters of it we log ourselves.
     # At DEBUG it would also print keys and values, which name people.
-    for name in ("aiokafka", "asyncio", "httpx", "httpcore"):
+    for name in ("aiokafka", "asyncio", "httpx", "httpcore", "httpx2", "httpcore2", "openai"):
         logging.getLogger(name).setLevel(logging.ERROR)
     # uvicorn logs the path of each WebSocket, and at DEBUG the websockets library its frames through the same logger.
     server = logging.getLogger("uvicorn.error")

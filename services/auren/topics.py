@@ -114,7 +114,8 @@ ACCESS: Final = (
     ),
     Access(
         user="neuros-advanced",
-        reads=(EVENTS, MODE_SWITCHES, MODE_SWITCHES_DLQ),
+        # its own interventions: which of them are there already
+        reads=(EVENTS, MODE_SWITCHES, MODE_SWITCHES_DLQ, INTERVENTIONS),
         writes=(INTERVENTIONS, EVENTS_DLQ, MODE_SWITCHES, MODE_SWITCHES_DLQ),
         groups=(NEUROS_GROUP,),
     ),

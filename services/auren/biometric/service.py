@@ -18,7 +18,6 @@ from auren.biometric.ingest.worker import Ingest
 from auren.biometric.learnt import Learnt
 from auren.biometric.live_streams import LiveStreams
 from auren.biometric.neuros import Neuros
-from auren.biometric.outbox import Outbox
 from auren.biometric.ranges import Ranges
 from auren.biometric.report.drawing import Drawing
 from auren.biometric.retention import Retention
@@ -30,6 +29,7 @@ from auren.kafka import Consumer, Producer
 from auren.latest import HotValues, LatestValues
 from auren.migrations import REVISION
 from auren.modes import overridden
+from auren.outbox import Outbox, Place
 from auren.rate_limits import RateLimits
 from auren.telemetry import Metrics
 from auren.topics import BIOMETRIC_GROUP, EVENTS
@@ -37,6 +37,9 @@ from auren.topics import BIOMETRIC_GROUP, EVENTS
 SERVICE = "biometric-production"
 POLL_RECORDS: Final = 3000
 """A thousand of each of three partitions, which is a transaction each: what one costs is shared by many events."""
+
+OUTBOX: Final = Place(table="outbox", lock=4_158_201_746, client_id="biometric-production-outbox")
+"""Mode decisions on their way to NEUROS."""
 
 
 def build(settings: BiometricSettings, health: Health, metrics: Metrics) -> FastAPI:
@@ -48,7 +51,7 @@ def build(settings: BiometricSettings, health: Health, metrics: Metrics) -> Fast
     hot = HotValues(settings)
     edition = Edition(database)
     producer = Producer(settings, SERVICE)
-    outbox = Outbox(settings, database, producer, metrics)
+    outbox = Outbox(settings, database, producer, metrics, OUTBOX)
     ingest = Ingest(database, hot, producer, outbox, Judge(overridden(settings.modes)), metrics)
     consumer = Consumer(
         settings,

@@ -41,7 +41,11 @@ ELSEWHERE: Final = {
     "oauth_tokens": "the bridge erases it, after it has told the vendor; a token is never exported",
     "oauth_states": "the bridge erases it",
     "reconciliations": "it goes with the tokens",
+    "interventions": "NEUROS erases it",
+    "intervention_outbox": "NEUROS erases it",
+    "preferences": "NEUROS erases it",
     "erased_users": "it is what keeps an erased person's data from coming back",
     "audit_log": "append-only: nobody may change it",
+    "memories": "NEUROS exports and erases it, with what it keeps in other stores",
 }
 """Tables with a column `user_id` that the biometric service does not erase, and why."""

@@ -4,7 +4,7 @@
 services only read `REVISION`, to tell a database that is not theirs yet from one that is.
 """
 
-REVISION = "0006"
+REVISION = "0008"
 """The revision that this version of the services was written for (a test holds it to the chain's head)."""
 
 CHECKPOINT_SCHEMA = "langgraph"

@@ -16,12 +16,13 @@ from auren.modes.engine import (
     decide,
     derived,
 )
-from auren.modes.thresholds import DEFAULTS, Mode, Overrides, Thresholds, overridden, override
+from auren.modes.thresholds import DEFAULTS, Cue, Mode, Overrides, Thresholds, overridden, override
 
 __all__ = [
     "DEFAULTS",
     "LARGEST_SKEW",
     "Baseline",
+    "Cue",
     "Decision",
     "Evidence",
     "Measured",

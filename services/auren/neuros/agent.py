@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -15,20 +15,20 @@ import psycopg
 from auren.background import Background
 from auren.health import UnhealthyError
 from auren.http import ProblemError
-from auren.latest import LatestValues
 from auren.link import UnavailableError
-from auren.modes import overridden
 from auren.neuros.audit import Audit
-from auren.neuros.screen import emergency
+from auren.neuros.guard.screen import emergency
+from auren.neuros.models import LanguageModel
+from auren.neuros.nodes import Resources
 from auren.neuros.sessions import open_pool, thread_id
 from auren.neuros.settings import NeurosSettings
 from auren.neuros.turn import SESSION_LOST, Feeling, Reply, Turn
-from auren.telemetry import logger
+from auren.telemetry import Metrics, logger
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from auren.neuros.graph import Graph
+    from auren.neuros.graph import Ended, Graph
 
 ASK_SECONDS: Final = 2.0
 """How long a reply waits to know whether its person was erased."""
@@ -36,7 +36,7 @@ ASK_SECONDS: Final = 2.0
 ErasedUsers = Callable[[Sequence[str]], Awaitable[Mapping[str, datetime]]]
 """When users were erased, for those of the given ones who were. Raises UnavailableError."""
 
-Run = Callable[["Graph", Turn, str | None], Awaitable[tuple[Turn, dict[str, float]]]]
+Run = Callable[["Graph", Turn, str | None], AsyncIterator["Turn | str | Ended"]]
 
 _log = logger(__name__)
 
@@ -55,15 +55,16 @@ class Agent:
     def __init__(
         self,
         settings: NeurosSettings,
-        latest: LatestValues,
+        resources: Resources,
         audit: Audit,
         application: str,
         erased_users: ErasedUsers,
+        metrics: Metrics,
     ) -> None:
-        """`settings` are for the sessions' own pool."""
+        """`settings` are for the sessions' own pool; `metrics` gets the replies."""
         self._erased_users = erased_users
         self._settings = settings
-        self._latest = latest
+        self._resources = resources
         self._audit = audit
         self._application = application
         self._loading = Background("agent", self._load, once=True)
@@ -72,6 +73,9 @@ class Agent:
         self._graph: Graph | None = None
         self._forgetful: Graph | None = None
         self._run: Run | None = None
+        self._replies = metrics.counter("replies", "Replies by who wrote them and in which mode", ("by", "mode"))
+        self._left_out = metrics.counter("sentences_left_out", "Sentences that may not be said, by why", ("kind",))
+        self._seconds = metrics.histogram("reply_seconds", "From a message to its whole reply", ("by",))
 
     async def start(self) -> None:
         """Begin to load in the background."""
@@ -94,23 +98,42 @@ class Agent:
             raise UnhealthyError(f"sessions cannot be kept ({type(error).__name__})") from error
 
     async def answer(self, user_id: str, session_id: str, message: str, feeling: Feeling | None) -> Answer:
-        """The reply to a message; without its session when that cannot be reached.
+        """The whole reply to a message; as `stream`."""
+        answer: Answer | None = None
+        async with aclosing(self.stream(user_id, session_id, message, feeling)) as pieces:  # type: ignore[type-var]
+            async for piece in pieces:
+                if isinstance(piece, Answer):
+                    answer = piece
+        if answer is None:
+            raise RuntimeError("a stream ends with its answer")
+        return answer
 
-        Raises UnavailableError, and ProblemError (410) for somebody who was erased, also meanwhile. An emergency is
-        answered before anything else is touched.
+    async def stream(
+        self, user_id: str, session_id: str, message: str, feeling: Feeling | None
+    ) -> AsyncIterator[Turn | str | Answer]:
+        """The reply as it is made: the turn once its mode is chosen, each sentence once it may be said, the answer.
+
+        Without its session when that cannot be reached. Raises UnavailableError, and ProblemError (410) for somebody
+        who was erased, also meanwhile. An emergency is answered before anything else is touched.
         """
         began = time.perf_counter()
-        turn = Turn(user_id=user_id, message=message, now=datetime.now(UTC), feeling=feeling)
+        turn = Turn(user_id, session_id, message, datetime.now(UTC), feeling)
         if (found := emergency(message)) is not None:
             self._audit.record(user_id, f"emergency.{found.name}", session_id)
-            done, timings = replace(turn, emergency=found.name, reply=Reply((found.text,))), dict[str, float]()
-        else:
-            done, timings = await self._reply(turn, session_id)
-        return Answer(done, timings | {"total": round(1000 * (time.perf_counter() - began), 2)})
+            turn = replace(turn, emergency=found.name, reply=Reply((found.text,)))
+            yield found.text
+            yield self._answered(turn, {}, began)
+            return
+        async with aclosing(self._reply(turn)) as steps:  # type: ignore[type-var]
+            async for step in steps:
+                if isinstance(step, Turn | str):
+                    yield step
+                else:
+                    yield self._answered(step.turn, step.timings, began)
 
     async def forget(self, user_id: str) -> int:
         """Erase all sessions of a user; how many there were. Raises UnavailableError."""
-        async with self._sessions() as connection:
+        async with self.connection() as connection:
             threads = await _threads(connection, user_id)
             for table in ("checkpoint_writes", "checkpoint_blobs", "checkpoints"):
                 await connection.execute(f"DELETE FROM {table} WHERE thread_id = ANY(%s)", (threads,))
@@ -118,20 +141,27 @@ class Agent:
 
     async def sessions(self, user_id: str) -> dict[str, Any]:
         """What is kept of a user's sessions, by session. Raises UnavailableError."""
-        async with self._sessions() as connection:
+        async with self.connection() as connection:
             threads = await _threads(connection, user_id)
+        return {thread.partition("/")[2]: await self._kept(thread) for thread in threads}
+
+    async def session(self, user_id: str, session_id: str) -> dict[str, Any]:
+        """What is kept of one session; empty where nothing is. Raises UnavailableError."""
+        return await self._kept(thread_id(user_id, session_id))
+
+    async def _kept(self, thread: str) -> dict[str, Any]:
         if self._graph is None:
             raise UnavailableError("agent", self._reason)
         try:
-            states = {
-                thread: await self._graph.aget_state({"configurable": {"thread_id": thread}}) for thread in threads
-            }
+            state = await self._graph.aget_state({"configurable": {"thread_id": thread}})
         except (psycopg.Error, OSError, TimeoutError) as error:
             raise UnavailableError("sessions", type(error).__name__) from error
-        return {thread.partition("/")[2]: state.values.get("session", {}) for thread, state in states.items()}
+        kept: dict[str, Any] = state.values.get("session", {})
+        return kept
 
     @asynccontextmanager
-    async def _sessions(self) -> AsyncIterator[Any]:
+    async def connection(self) -> AsyncIterator[Any]:
+        """One to the sessions' tables. Raises UnavailableError, also for what fails on it."""
         if self._pool is None:
             raise UnavailableError("agent", self._reason)
         try:
@@ -140,18 +170,38 @@ class Agent:
         except (psycopg.Error, OSError, TimeoutError) as error:
             raise UnavailableError("sessions", type(error).__name__) from error
 
-    async def _reply(self, turn: Turn, session_id: str) -> tuple[Turn, dict[str, float]]:
+    async def _reply(self, turn: Turn) -> AsyncIterator[Turn | str | Ended]:
         if self._run is None or self._graph is None or self._forgetful is None:
             raise UnavailableError("agent", "it is being loaded")
+        without = replace(turn, troubles=(SESSION_LOST,))
         if not await self._may_keep(turn.user_id):
-            return await self._run(self._forgetful, replace(turn, troubles=(SESSION_LOST,)), None)
+            async for step in self._run(self._forgetful, without, None):
+                yield step
+            return
+        told = False
         try:
-            done = await self._run(self._graph, turn, thread_id(turn.user_id, session_id))
+            async for step in self._run(self._graph, turn, thread_id(turn.user_id, turn.session_id)):
+                if not isinstance(step, Turn | str):
+                    await self._forget_if_erased(turn.user_id)
+                told = True
+                yield step
         except (psycopg.Error, OSError, TimeoutError) as error:
+            if told:
+                raise
             _log.warning("a reply goes without its session", reason=type(error).__name__)
-            done = await self._run(self._forgetful, replace(turn, troubles=(SESSION_LOST,)), None)
-        await self._forget_if_erased(turn.user_id)
-        return done
+            async for step in self._run(self._forgetful, without, None):
+                yield step
+            await self._forget_if_erased(turn.user_id)
+
+    def _answered(self, turn: Turn, timings: dict[str, float], began: float) -> Answer:
+        took = time.perf_counter() - began
+        mode = turn.decision.mode.value if turn.decision is not None else "emergency"
+        by = turn.reply.by if turn.reply is not None else "nobody"
+        self._replies.labels(by, mode).inc()
+        self._seconds.labels(by).observe(took)
+        for kind, count in turn.faults.items():
+            self._left_out.labels(kind).inc(count)
+        return Answer(turn, timings | {"total": round(1000 * took, 2)})
 
     async def _may_keep(self, user_id: str) -> bool:
         """Whether a session may be kept: False where it cannot be known. ProblemError for somebody who was erased."""
@@ -175,13 +225,12 @@ class Agent:
 
     async def _load(self) -> None:
         try:
-            graph, saver = await asyncio.to_thread(_import)
+            graph, saver = await asyncio.to_thread(_import, self._resources)
             if self._pool is None:
                 self._pool = open_pool(self._settings, self._application)
             await self._pool.open(wait=False)
-            thresholds = overridden(self._settings.modes)
-            self._forgetful = graph.build(self._latest.of, thresholds=thresholds)
-            self._graph = graph.build(self._latest.of, saver.SessionSaver(self._pool), thresholds)
+            self._forgetful = graph.build(self._resources)
+            self._graph = graph.build(self._resources, saver.SessionSaver(self._pool))
             self._run = graph.run
         except Exception as error:
             self._reason = f"the agent cannot be loaded ({type(error).__name__})"
@@ -197,7 +246,10 @@ async def _threads(connection: Any, user_id: str) -> list[str]:
     return [row["thread_id"] for row in await found.fetchall()]
 
 
-def _import() -> tuple[ModuleType, ModuleType]:
+def _import(resources: Resources) -> tuple[ModuleType, ModuleType]:
+    """LangGraph and the model's SDK take seconds; this runs in a thread."""
     from auren.neuros import graph, saver
 
+    if isinstance(resources.model, LanguageModel):
+        resources.model.load()
     return graph, saver

@@ -1,4 +1,4 @@
-"""NEUROS put together: connections, agent, routes, health."""
+"""NEUROS put together: connections, agent, memory, interventions, routes, health."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ from fastapi import FastAPI
 from auren.auth import Revocations, Verifier
 from auren.database import Database
 from auren.health import Health
-from auren.http import create_app
+from auren.http import Part, create_app
 from auren.latest import HotValues, LatestValues
 from auren.migrations import REVISION
 from auren.modes import overridden
+from auren.neuros import models
 from auren.neuros.agent import Agent
 from auren.neuros.api import router
+from auren.neuros.api.remembered import Everything
 from auren.neuros.audit import Audit
-from auren.neuros.chroma import Chroma
+from auren.neuros.interventions import room
+from auren.neuros.knowledge import Known
+from auren.neuros.memory import Memories, Upkeep
+from auren.neuros.nodes import Resources
+from auren.neuros.pruning import Pruning
 from auren.neuros.settings import NeurosSettings
 from auren.rate_limits import RateLimits
 from auren.telemetry import Metrics
@@ -29,16 +35,39 @@ def build(settings: NeurosSettings, health: Health, metrics: Metrics) -> FastAPI
     limits = RateLimits(settings, settings.rate_limit_per_minute, metrics)
     verifier = Verifier(settings, revocations, limits)
     hot = HotValues(settings)
-    chroma = Chroma(settings)
+    memories = Memories(settings, database, metrics)
+    model = models.from_settings(settings, settings, metrics)
+    protocols, thresholds = settings.protocols(), overridden(settings.modes)
+    resources = Resources(
+        latest=LatestValues(hot, database).of,
+        knowledge=Known(database).of,
+        recall=memories.recall,
+        keep=memories.keep,
+        model=model,
+        thresholds=thresholds,
+        protocols=protocols,
+        personality=settings.personality(),
+    )
     audit = Audit(database, SERVICE, metrics)
-    agent = Agent(settings, LatestValues(hot, database), audit, f"{SERVICE}-sessions", database.erased_users)
+    agent = Agent(settings, resources, audit, f"{SERVICE}-sessions", database.erased_users, metrics)
+    offering = room.build(settings, database, hot, verifier, health, metrics)
     health.add("database", database.check)
     health.add("redis", hot.check)
-    health.add("chroma", chroma.check)
+    health.add("chroma", memories.check)
     health.add("agent", agent.check)
     health.add("auth", verifier.check)
     health.add("revoked-tokens", revocations.check)
-    health.fact("model", lambda: "rules")
-    app = create_app(SERVICE, settings, health, metrics, (database, revocations, limits, hot, chroma, audit, agent))
-    app.include_router(router(verifier, agent, overridden(settings.modes)))
+    health.fact("model", lambda: model.fact if model is not None else "rules")
+    parts: list[Part] = [database, revocations, limits, hot, memories, audit, agent]
+    if model is not None:
+        health.add("model", model.check)
+        parts.append(model)
+    parts += [*offering.parts, Upkeep(memories, metrics), Pruning(settings, agent, metrics)]
+    app = create_app(SERVICE, settings, health, metrics, parts)
+    sockets = metrics.gauge("chat_sockets", "Open sockets of this replica")
+    everything = Everything(agent, memories, offering.store)
+    app.include_router(
+        router(verifier, agent, everything, offering.sockets, sockets, settings.cors_origins, thresholds, protocols)
+    )
+    app.include_router(offering.router)
     return app

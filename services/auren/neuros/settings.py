@@ -4,25 +4,28 @@ from typing import Annotated
 
 from pydantic import Field
 
-from auren.settings import (
-    ChromaSettings,
+from auren.neuros.guard.settings import VoiceSettings
+from auren.neuros.interventions.settings import RoomSettings
+from auren.neuros.memory import EmbeddingSettings
+from auren.neuros.models import ModelSettings
+from auren.settings import DatabaseSettings, ModeSettings, Port, ServiceSettings
+
+
+class NeurosSettings(
+    ModelSettings,
+    EmbeddingSettings,
+    RoomSettings,
+    VoiceSettings,
     DatabaseSettings,
-    KafkaSettings,
     ModeSettings,
-    Port,
-    RedisSettings,
     ServiceSettings,
-)
-
-
-class NeurosSettings(KafkaSettings, DatabaseSettings, ModeSettings, RedisSettings, ChromaSettings, ServiceSettings):
-    """PostgreSQL and Redis to read values from, PostgreSQL to keep sessions in; Chroma is only looked for.
-
-    Kafka's settings are read for what will come over it; nothing connects to it yet.
-    """
+):
+    """PostgreSQL to read what was learnt and to keep sessions and memories in, Redis, Chroma, Kafka; a model."""
 
     port: Port = 8000
     database_pool_size: Annotated[int, Field(ge=2, le=100)] = 4
+    session_days: Annotated[int, Field(ge=1, le=3650)] = 30
+    """A session of which nothing was heard for so long is forgotten."""
 
     @property
     def session_connections(self) -> int:

@@ -6,29 +6,32 @@ import asyncio
 import random
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, cast
 
+import msgspec
 import psycopg
 import pytest
 from pydantic import SecretStr
 
 from auren.biometric.ingest.judge import Judge
 from auren.biometric.ingest.worker import Ingest
-from auren.biometric.outbox import Outbox, pack
+from auren.biometric.service import OUTBOX
 from auren.database import Database
 from auren.events import Event, Headers, encode
 from auren.kafka import Producer
 from auren.latest import HotValues
+from auren.link import UnavailableError
 from auren.migrations import chain
 from auren.modes import DEFAULTS
 from auren.modes.switches import decode
+from auren.outbox import Letter, Outbox, pack
 from auren.settings import DatabaseSettings, KafkaSettings
 from auren.telemetry import Metrics
-from auren.topics import MODE_SWITCHES
+from auren.topics import MODE_SWITCHES, Topic
 from tests.api.services.measurements import publish, query
 from tests.api.services.platform import Platform, Service, new_user
 from tests.api.services.waiting import until
@@ -68,7 +71,7 @@ class FakeRecord:
 class NoStore:
     """In place of Redis and Kafka, which are not asked here."""
 
-    async def forget(self, _users: object) -> None: ...
+    async def forget(self, _users: Iterable[str]) -> None: ...
 
     async def put(self, _values: object) -> None: ...
 
@@ -98,12 +101,12 @@ async def new_database(platform: Platform) -> AsyncIterator[Database]:
     await postgres.drop_database(name)
 
 
-def an_ingest(database: Database) -> Ingest:
+def an_ingest(database: Database, redis: NoStore | None = None) -> Ingest:
     """One that remembers nobody."""
     nowhere: Any = NoStore()
     return Ingest(
         database,
-        cast(HotValues, nowhere),
+        cast(HotValues, redis or nowhere),
         cast(Producer, nowhere),
         cast(Outbox, nowhere),
         Judge(DEFAULTS),
@@ -213,6 +216,60 @@ async def test_a_taken_key_that_memory_does_not_know_of_is_found_the_second_time
     assert Counter(row["document_id"] for row in rows)[second.document_id] == len(second.readings)
 
 
+async def test_a_document_that_replaced_rows_and_is_deleted_takes_them_with_it_in_one_batch_too(
+    platform: Platform,
+) -> None:
+    first = next(event for event in journeys(["anna"], 1) if event.document_id.startswith("pulse"))
+    other = msgspec.structs.replace(first, event_id=uuid.uuid4(), document_id="other")
+    deletion = msgspec.structs.replace(other, event_id=uuid.uuid4(), kind="deletion", readings=())
+    async with new_database(platform) as whole, new_database(platform) as single:
+        ingest = an_ingest(whole)
+        await take(ingest, [first])
+        await take(ingest, [other, deletion])
+        for event in (first, other, deletion):
+            await take(an_ingest(single), [event])
+        one, other_way = await contents(whole), await contents(single)
+    assert one == other_way
+    assert one["readings"] == []
+
+
+async def test_people_from_before_an_upgrade_are_known_from_their_days(platform: Platform) -> None:
+    """Their days were summed up by the migration; nothing else was kept of them."""
+    events = journeys(["anna"], 20, seed=5)
+    async with new_database(platform) as database:
+        await take(an_ingest(database), events[:-40])
+        async with database.connection() as connection:
+            await connection.execute("DELETE FROM people")
+        ingest = an_ingest(database)
+        await take(ingest, events[-40:])
+        anna = ingest._people.at("anna", 1)
+    assert anna is not None
+    assert len(anna.days["hrv_rmssd"]) > 14
+    assert anna.hours
+
+
+class Remembering(NoStore):
+    """Redis, as far as whom it was told to forget."""
+
+    def __init__(self) -> None:
+        self.forgotten: set[str] = set()
+
+    async def forget(self, _users: Iterable[str]) -> None:
+        self.forgotten |= set(_users)
+
+
+async def test_what_comes_again_after_a_crash_brings_redis_up_to_date(platform: Platform) -> None:
+    events = [event for event in journeys(["anna"], 1) if event.document_id.startswith("pulse")][:9]
+    redis: Any = Remembering()
+    async with new_database(platform) as database:
+        await take(an_ingest(database), events[:5])
+        ingest = an_ingest(database, redis)
+        await take(ingest, events[5:])
+        assert not redis.forgotten
+        await take(ingest, events[:5])
+    assert redis.forgotten == {"anna"}
+
+
 # With everything around it
 
 
@@ -292,21 +349,26 @@ async def test_replicas_that_come_and_go_share_the_work_and_lose_nothing(platfor
     assert told == Counter(str(row["id"]) for row in found["mode_switches"])
 
 
+def kafka_settings(platform: Platform) -> KafkaSettings:
+    kafka = platform.kafka
+    return KafkaSettings(
+        kafka_bootstrap=kafka.bootstrap,
+        kafka_mechanism="PLAIN",
+        kafka_username=kafka.admin_username,
+        kafka_password=SecretStr(kafka.admin_password),
+    )
+
+
 async def test_of_what_may_have_been_sent_only_what_kafka_lacks_is_sent(platform: Platform) -> None:
     """A process died after it had marked two rows: one of the records had reached Kafka."""
     user = new_user()
-    settings = KafkaSettings(
-        kafka_bootstrap=platform.kafka.bootstrap,
-        kafka_mechanism="PLAIN",
-        kafka_username=platform.kafka.admin_username,
-        kafka_password=SecretStr(platform.kafka.admin_password),
-    )
+    settings = kafka_settings(platform)
     producer = Producer(settings, "test")
     await producer.start()
     await producer.link.wait()
     headers: list[Headers] = [[("ce_id", uuid.uuid4().hex.encode())] for _ in range(3)]
     async with new_database(platform) as database:
-        outbox = Outbox(settings, database, producer, Metrics("biometric"))
+        outbox = Outbox(settings, database, producer, Metrics("biometric"), OUTBOX)
         async with database.connection() as connection:
             for number, ago in enumerate((timedelta(minutes=1), timedelta(), None)):
                 await connection.execute(
@@ -326,6 +388,39 @@ async def test_of_what_may_have_been_sent_only_what_kafka_lacks_is_sent(platform
     await producer.stop()
     found = await platform.records(MODE_SWITCHES, user, 3)
     assert [record.value for record in found] == [b"0", b"1", b"2"]
+
+
+async def test_what_kafka_turned_out_to_have_is_forgotten_at_once(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later attempt at the others must not hide when it was sent: it would be looked for too late in the topic."""
+    user = new_user()
+    async with new_database(platform) as database:
+        outbox = Outbox(kafka_settings(platform), database, Refusing(), Metrics("biometric"), OUTBOX)
+        monkeypatch.setattr(outbox, "_there", found_first)
+        async with database.connection() as connection:
+            await connection.executemany(
+                "INSERT INTO outbox (topic, user_id, value, headers, attempted_at)"
+                " VALUES ($1, $2, $3, $4, now() - interval '1 minute')",
+                [(MODE_SWITCHES.name, user, value, pack([("ce_id", b"x")])) for value in (b"there", b"lost")],
+            )
+            with pytest.raises(UnavailableError):
+                await outbox.send()
+            left = await connection.fetch("SELECT value FROM outbox")
+    assert [row["value"] for row in left] == [b"lost"]
+
+
+class Refusing(Producer):
+    """Kafka is away."""
+
+    def __init__(self) -> None: ...
+
+    async def send_all(self, topic: Topic, records: Iterable[tuple[bytes | None, bytes, Headers]]) -> None:
+        raise UnavailableError("kafka", "away")
+
+
+async def found_first(letters: Sequence[Letter]) -> set[int]:
+    return {letters[0].id}
 
 
 async def test_a_state_of_another_version_is_begun_anew_and_nothing_is_called_poison(platform: Platform) -> None:

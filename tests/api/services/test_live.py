@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, cast
 
+import msgspec
 import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from auren import latest, live
-from auren.biometric import live_streams
+from auren import latest, live, live_reader
 from auren.biometric.learnt import Learnt
 from auren.biometric.live_streams import LiveStreams
 from auren.latest import HotValues, Latest, LatestValue, LatestValues
@@ -58,7 +57,7 @@ class Desk:
 
 @pytest.fixture
 async def desk(redis_store: Server, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
-    monkeypatch.setattr(live_streams, "BLOCK_SECONDS", 1)
+    monkeypatch.setattr(live_reader, "BLOCK_SECONDS", 1)
     desk = Desk(redis_store)
     yield desk
     await desk.hot.stop()
@@ -75,12 +74,15 @@ class Reader:
 
     def __init__(self, pieces: AsyncIterator[bytes]) -> None:
         self._pieces = pieces
+        self._blocks: list[str] = []
         self.last_id = ""
 
     async def next(self) -> tuple[str, Any]:
         """(kind, data) of the next event."""
         while True:
-            fields = dict(line.split(": ", 1) for line in (await anext(self._pieces)).decode().splitlines() if line)
+            while not self._blocks:
+                self._blocks = [block for block in (await anext(self._pieces)).decode().split("\n\n") if block]
+            fields = dict(line.split(": ", 1) for line in self._blocks.pop(0).splitlines())
             if "event" in fields:
                 self.last_id = fields["id"]
                 return fields["event"], json.loads(fields["data"])
@@ -92,9 +94,11 @@ class Reader:
 
 
 @asynccontextmanager
-async def watching(desk: Desk, user: str, last_id: str | None = None) -> AsyncIterator[Reader]:
+async def watching(
+    desk: Desk, user: str, last_id: str | None = None, valid: Callable[[], bool] = lambda: True
+) -> AsyncIterator[Reader]:
     streams = desk.streams()
-    events = cast(AsyncGenerator[bytes, None], streams.events(user, last_id, time.time() + 60))
+    events = cast(AsyncGenerator[bytes, None], streams.events(user, last_id, valid))
     async with aclosing(events) as pieces:
         reader = Reader(pieces)
         yield reader
@@ -153,6 +157,19 @@ async def test_what_was_missed_while_redis_was_away_is_not_resumed_over(desk: De
         assert [(await again.next())[0] for _ in range(2)] == ["reset", "snapshot"]
 
 
+async def test_a_stream_shows_values_as_they_are_shown_elsewhere_and_ends_with_its_token(desk: Desk) -> None:
+    user, good = new_user(), [True]
+    async with watching(desk, user, valid=lambda: good[0]) as reader:
+        assert (await reader.next())[0] == "snapshot"
+        await desk.tell(user, 61)
+        _, (value,) = await reader.next()
+        assert value.keys() == {"metric", "value", "unit", "time", "source", "end_time", "flags"}
+        good.clear()
+        good.append(False)
+        with pytest.raises(StopAsyncIteration):
+            await reader.next()
+
+
 async def test_nothing_is_written_where_nobody_watches(desk: Desk) -> None:
     user = new_user()
     await desk.tell(user, 61)
@@ -170,5 +187,30 @@ async def test_an_ingest_that_comes_late_brings_nobody_back_who_was_erased(desk:
         await desk.tell(user, 62)  # committed before the erasure
         assert (await desk.redis.hgetall(f"hot:{user}")).keys() == {"_epoch", "_erased"}
         assert [(await reader.next())[0] for _ in range(2)] == ["reset", "snapshot"]
-    assert (await desk.hot.read(user, datetime.now(UTC)))[0] is None
+    assert await desk.hot.read(user, datetime.now(UTC)) is None
     assert latest.ERASED_SECONDS >= await desk.redis.ttl(f"hot:{user}") > 0
+
+
+async def test_a_rebuild_leaves_nothing_that_it_has_not_found_and_loses_nothing_that_comes_later(
+    desk: Desk,
+) -> None:
+    """As after a deletion that Redis was not told of."""
+    user, now = new_user(), datetime.now(UTC)
+    gone = reading(61)
+    await desk.hot.put({user: [gone, msgspec.structs.replace(gone, metric="steps")]})
+    epoch = await desk.hot.begin(user)
+    assert await desk.hot.begin(user) == epoch  # whoever comes meanwhile joins
+    newer = msgspec.structs.replace(gone, value=63)
+    await desk.hot.put({user: [newer]})
+    assert await desk.hot.complete(user, [msgspec.structs.replace(gone, metric="spo2", value=97)], epoch, now)
+    found = await desk.hot.read(user, now)
+    assert found is not None
+    assert {metric: value.value for metric, value in found.items()} == {"heart_rate": 63, "spo2": 97}
+
+
+async def test_a_rebuild_from_before_a_deletion_is_not_written(desk: Desk) -> None:
+    user, now = new_user(), datetime.now(UTC)
+    epoch = await desk.hot.begin(user)
+    await desk.hot.forget([user])
+    assert not await desk.hot.complete(user, [reading(61)], epoch, now)
+    assert await desk.hot.begin(user) != epoch

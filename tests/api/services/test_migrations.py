@@ -35,7 +35,9 @@ LEARNT = {
     "outbox",
     "chat_messages",
 }
-TABLES = {*LEARNT, "readings", "deletion_tombstones", "revoked_tokens", "erased_users", "audit_log", *BRIDGE}
+INTERVENING = {"interventions", "intervention_outbox", "preferences"}
+NEUROS = {"memories", *INTERVENING}
+TABLES = {*LEARNT, *NEUROS, "readings", "deletion_tombstones", "revoked_tokens", "erased_users", "audit_log", *BRIDGE}
 PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
 
 
@@ -135,10 +137,12 @@ def test_up_down_and_up_again(bench: Bench) -> None:
     run(bench.settings())
     assert revision(bench) == REVISION
     assert tables(bench) == {*TABLES, "alembic_version"}
+    chain.downgrade(lambda: connect(bench.settings(), autocommit=False), "0006")
+    assert tables(bench) == {*TABLES - NEUROS, "alembic_version"}
     chain.downgrade(lambda: connect(bench.settings(), autocommit=False), "0003")
-    assert tables(bench) == {*TABLES - LEARNT - CHORES, "alembic_version"}
+    assert tables(bench) == {*TABLES - NEUROS - LEARNT - CHORES, "alembic_version"}
     chain.downgrade(lambda: connect(bench.settings(), autocommit=False), "0002")
-    assert tables(bench) == {*TABLES - LEARNT - BRIDGE, "alembic_version"}
+    assert tables(bench) == {*TABLES - NEUROS - LEARNT - BRIDGE, "alembic_version"}
     chain.downgrade(lambda: connect(bench.settings(), autocommit=False), "base")
     assert tables(bench) == {"alembic_version"}
     chain.upgrade(lambda: connect(bench.settings(), autocommit=False), "0001")
@@ -262,6 +266,9 @@ def test_each_role_has_the_rights_of_the_table_and_no_others(bench: Bench) -> No
         ("biometric_bridge", "DELETE FROM chores"),
         ("biometric_production", "SELECT * FROM reconciliations"),
         ("biometric_production", "DELETE FROM connections"),
+        ("biometric_production", "SELECT * FROM memories"),
+        ("biometric_bridge", "SELECT * FROM memories"),
+        ("neuros_advanced", "TRUNCATE memories"),
         ("biometric_production", "SELECT * FROM oauth_tokens"),
         ("biometric_production", "SELECT * FROM parked_deliveries"),
         ("neuros_advanced", "SELECT * FROM oauth_tokens"),

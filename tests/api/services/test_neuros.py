@@ -14,9 +14,9 @@ import pytest
 
 from auren.events import Event
 from auren.modes import DEFAULTS, Mode
-from auren.neuros.respond import NO_ACCESS, NO_BASELINE, NO_VALUES
-from auren.neuros.screen import EMERGENCIES
+from auren.neuros.guard.emergencies import TEXTS
 from auren.neuros.settings import NeurosSettings
+from auren.neuros.wording import NO_ACCESS, NO_BASELINE, NO_VALUES
 from tests.api import stores
 from tests.api.processes import Servers
 from tests.api.services.measurements import event, publish, query, values
@@ -153,7 +153,7 @@ async def test_no_message_and_no_token_is_kept(platform: Platform, neuros: Servi
 async def test_an_emergency_is_answered_at_once_and_leaves_an_audit_row(platform: Platform, neuros: Service) -> None:
     user = new_user()
     answer = ask(platform, neuros, user, "I have chest pain", session_id="s1")
-    assert answer["response"] == EMERGENCIES[1].text
+    assert answer["response"] == TEXTS["chest", "en"]
     assert answer["mode"] is None
     rows: list[Any] = []
 
@@ -162,7 +162,7 @@ async def test_an_emergency_is_answered_at_once_and_leaves_an_audit_row(platform
         return bool(rows)
 
     await until(written)  # the reply does not wait for the row
-    assert [(row["service"], row["action"]) for row in rows] == [("neuros-advanced", "emergency.body")]
+    assert [(row["service"], row["action"]) for row in rows] == [("neuros-advanced", "emergency.chest")]
     assert "chest" not in rows[0]["d"]
 
 
@@ -185,7 +185,7 @@ async def test_the_database_away_is_said_and_answers_go_on(platform: Platform, n
     notes = answer["data_quality"]["notes"]
     assert any(note.startswith("session: ") for note in notes)
     assert any(note.startswith("measurements: database") for note in notes)
-    assert ask(platform, neuros, user, "I want to die")["response"] == EMERGENCIES[0].text
+    assert ask(platform, neuros, user, "I want to die")["response"] == TEXTS["self-harm", "en"]
     missing = {m["name"] for m in neuros.health().json()["missing"]}
     assert {"database", "agent"} <= missing
     platform.postgres.server.start()

@@ -41,6 +41,8 @@ ARROW = "application/vnd.apache.arrow.stream"
 class Memory:
     """Readings of everybody, as rows of the table. It goes away after some pages, if it is to."""
 
+    sockets: Any = None
+
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
         self.pages_left = 1000

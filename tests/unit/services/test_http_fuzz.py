@@ -23,12 +23,14 @@ from auren.bridge.connect.books import Begun, Ended, Known
 from auren.events import METRICS
 from auren.health import Health
 from auren.http import create_app
-from auren.latest import Latest, LatestValue, LatestValues
+from auren.latest import Latest, LatestValue
 from auren.link import UnavailableError
 from auren.neuros import api as neuros
 from auren.neuros import graph
 from auren.neuros.agent import Agent
+from auren.neuros.api.remembered import ForgottenOut, MemoryOut
 from auren.neuros.audit import Audit
+from auren.neuros.nodes import Resources
 from auren.telemetry import Metrics
 from tests.unit.services.front import SECRET, SETTINGS, Kafka, Log, front, verifier, webhooks
 from tests.unit.services.http_fuzz import PROOFS, Case, ask, chosen, config, shows_nothing_of
@@ -56,6 +58,7 @@ class Stores:
 
     away = False
     written = 0
+    sockets = Metrics("fuzz").gauge("sockets", "Open sockets")
 
     async def raw(self, _asked: Any, _position: Any, most: int) -> list[Any]:
         self._require()
@@ -154,10 +157,11 @@ def service(routes: APIRouter) -> FastAPI:
 
 def talking(stores: Stores) -> Agent:
     """An agent as it is once LangGraph is loaded."""
-    agent = Agent(cast(Any, None), cast(LatestValues, stores), cast(Audit, stores), "fuzzed", stores.erased_users)
+    resources, metrics = Resources(stores.of), Metrics("fuzzed")
+    agent = Agent(cast(Any, None), resources, cast(Audit, stores), "fuzzed", stores.erased_users, metrics)
     agent._run = graph.run
-    agent._graph = graph.build(stores.of, InMemorySaver())
-    agent._forgetful = graph.build(stores.of)
+    agent._graph = graph.build(resources, InMemorySaver())
+    agent._forgetful = graph.build(resources)
     return agent
 
 
@@ -207,8 +211,24 @@ BIOMETRIC: Final = schemathesis.openapi.from_asgi(
     ),
     config=config(20),
 )
+
+
+class Everything:
+    """What NEUROS keeps of anybody."""
+
+    async def of(self, _user: str) -> MemoryOut:
+        STORES._require()
+        return MemoryOut(sessions={"s": {}}, memories=[], interventions=[])
+
+    async def erase(self, _user: str) -> ForgottenOut:
+        STORES._require()
+        return ForgottenOut(sessions=1, memories={"warm": 1}, interventions={"interventions": 1})
+
+
 NEUROS: Final = schemathesis.openapi.from_asgi(
-    "/openapi.json", service(neuros.router(verifier(), talking(STORES))), config=config(20)
+    "/openapi.json",
+    service(neuros.router(verifier(), talking(STORES), cast(Any, Everything()), cast(Any, STORES), STORES.sockets)),
+    config=config(20),
 )
 
 

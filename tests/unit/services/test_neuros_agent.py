@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
 import pytest
@@ -18,11 +18,14 @@ from auren.latest import Latest, LatestValue
 from auren.neuros import agent as agents
 from auren.neuros import audit as audits
 from auren.neuros import graph as graphs
+from auren.neuros import nodes
 from auren.neuros import saver as savers
-from auren.neuros.agent import Agent
-from auren.neuros.api import analysis
+from auren.neuros.agent import Agent, Answer
+from auren.neuros.api import analysis as answers
 from auren.neuros.audit import Audit
-from auren.neuros.screen import EMERGENCIES
+from auren.neuros.guard.emergencies import TEXTS
+from auren.neuros.nodes import Resources
+from auren.neuros.protocols import PROTOCOLS
 from auren.neuros.settings import NeurosSettings
 from auren.neuros.turn import SESSION_LOST
 from auren.telemetry import Metrics, person
@@ -111,11 +114,20 @@ def sessions() -> Sessions:
 @pytest.fixture
 def agent(stores: Stores, metrics: Metrics, sessions: Sessions) -> Agent:
     """An agent as it is once LangGraph is loaded."""
-    subject = Agent(settings(), stores, Audit(stores, "test", metrics), "test", stores.erased_users)  # type: ignore[arg-type]
+    subject = new_agent(stores, metrics)
     subject._run = graphs.run
-    subject._graph = graphs.build(stores.of, sessions)
-    subject._forgetful = graphs.build(stores.of)
+    subject._graph = graphs.build(Resources(stores.of), sessions)
+    subject._forgetful = graphs.build(Resources(stores.of))
     return subject
+
+
+def new_agent(stores: Stores, metrics: Metrics) -> Agent:
+    audit = Audit(cast(Any, stores), "test", metrics)
+    return Agent(settings(), Resources(stores.of), audit, "test", stores.erased_users, metrics)
+
+
+def analysis(answer: Answer, session_id: str) -> answers.AnalysisOut:
+    return answers.Shown(PROTOCOLS).analysis(answer, session_id)
 
 
 def settings() -> NeurosSettings:
@@ -131,7 +143,7 @@ def settings() -> NeurosSettings:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graphs, "CONTEXT_SECONDS", 0.05)
+    monkeypatch.setattr(nodes, "CONTEXT_SECONDS", 0.05)
     monkeypatch.setattr(savers, "SESSION_SECONDS", 0.05)
     monkeypatch.setattr(agents, "ASK_SECONDS", 0.05)
     monkeypatch.setattr(audits, "WRITE_SECONDS", 0.05)
@@ -148,7 +160,7 @@ async def test_an_emergency_is_answered_at_once_when_every_store_hangs(
     answer = await agent.answer("anna", "s", "I have chest pain", None)
     assert stores.asked == 0
     told = analysis(answer, "s")
-    assert (told.response, told.mode) == (EMERGENCIES[1].text, None)
+    assert (told.response, told.mode) == (TEXTS["chest", "en"], None)
     assert not told.biometric_insights
     assert not told.interventions
     async with asyncio.timeout(10):
@@ -247,9 +259,9 @@ async def test_loading_is_tried_again_after_a_defect(
 
         async def close(self, timeout: float) -> None: ...
 
-    modules, failures = agents._import(), [RuntimeError("defect")]
+    modules, failures = agents._import(Resources(stores.of)), [RuntimeError("defect")]
 
-    def load() -> Any:
+    def load(_resources: Resources) -> Any:
         if failures:
             raise failures.pop()
         return modules
@@ -257,7 +269,7 @@ async def test_loading_is_tried_again_after_a_defect(
     monkeypatch.setattr(agents, "_import", load)
     monkeypatch.setattr(agents, "open_pool", lambda *_: Pool())
     monkeypatch.setattr(savers, "SessionSaver", lambda _pool: Sessions())
-    agent = Agent(settings(), stores, Audit(stores, "test", metrics), "test", stores.erased_users)  # type: ignore[arg-type]
+    agent = new_agent(stores, metrics)
     await agent.start()
     assert agent._loading._task is not None
     await asyncio.wait_for(agent._loading._task, 10)

@@ -14,43 +14,21 @@ from auren.events import METRICS
 from auren.latest import Latest, LatestValue
 from auren.link import UnavailableError
 from auren.modes import Decision, Evidence, Mode, Off
+from auren.neuros import choice
 from auren.neuros import graph as graphs
 from auren.neuros.agent import Answer
-from auren.neuros.api import analysis
-from auren.neuros.check import checked, known_numbers
-from auren.neuros.protocols import PROTOCOLS, parse
-from auren.neuros.respond import NO_ACCESS, NO_BASELINE, NO_MODEL, NO_VALUES, REMARKS, ago, asked, respond
-from auren.neuros.screen import EMERGENCIES, cues, emergency
+from auren.neuros.api import analysis as answers
+from auren.neuros.facts import known
+from auren.neuros.guard.check import Known, check
+from auren.neuros.nodes import Resources
+from auren.neuros.personality import PERSONALITY
+from auren.neuros.protocols import PROTOCOLS
+from auren.neuros.respond import respond
 from auren.neuros.sessions import thread_id
 from auren.neuros.turn import NEW_SESSION, Session, Turn
+from auren.neuros.wording import NO_ACCESS, NO_BASELINE, NO_MODEL, NO_VALUES, REMARKS, ago, asked
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-WORDINGS = {
-    "self-harm": [
-        "I want to die",
-        "i dont want to live anymore",
-        "I don\u2019t want to be here any more",
-        "sometimes I think about suicide",
-        "I'm going to kill myself",
-        "I keep cutting myself",
-        "there is no reason to go on",
-        "They would be better off, I wish I was dead",
-        "I took an overdose",
-    ],
-    "body": [
-        "I have chest pain since an hour",
-        "my chest feels tight, my chest is really tight",
-        "there is a pressure on my chest",
-        "a strange pain in my left arm",
-        "I fainted this morning",
-        "I almost passed out",
-        "I can't breathe",
-        "I cannot really breathe well",
-        "half of my face is numb",
-        "my speech is slurred",
-    ],
-}
 
 
 def value(metric: str, number: float, hours: float = 0) -> LatestValue:
@@ -63,42 +41,6 @@ def value(metric: str, number: float, hours: float = 0) -> LatestValue:
 def latest(**values: float) -> Latest:
     """Fresh values, and where they come from."""
     return Latest({metric: value(metric, number) for metric, number in values.items()}, "redis")
-
-
-@pytest.mark.parametrize(("name", "message"), [(n, m) for n, messages in WORDINGS.items() for m in messages])
-def test_an_emergency_is_recognised_in_many_wordings(name: str, message: str) -> None:
-    found = emergency(message)
-    assert found is not None
-    assert found.name == name
-
-
-@pytest.mark.parametrize(
-    "message", ["How am I doing?", "my heart rate was high on the climb", "hi", "I walked a lot", "deadlift went well"]
-)
-def test_everyday_messages_are_no_emergency(message: str) -> None:
-    assert emergency(message) is None
-
-
-@pytest.mark.parametrize("kind", EMERGENCIES, ids=lambda kind: kind.name)
-def test_an_emergency_text_sends_to_people_and_judges_nothing(kind: Any) -> None:
-    assert "112" in kind.text
-    assert not re.search(r"diagnos|probably|likely|you have", kind.text)
-
-
-@pytest.mark.parametrize(
-    ("message", "expected"),
-    [
-        ("Hi!", {"greeting"}),
-        ("hello neuros", {"greeting"}),
-        ("Hi, how is my pulse?", set()),
-        ("I feel a bit off today", {"feels-off"}),
-        ("I\u2019m not feeling well", {"feels-off"}),
-        ("something feels wrong", {"feels-off"}),
-        ("How did I sleep?", set()),
-    ],
-)
-def test_cues(message: str, expected: set[str]) -> None:
-    assert cues(message) == expected
 
 
 @pytest.mark.parametrize(
@@ -131,11 +73,18 @@ def test_ages_in_words(age: timedelta, words: str) -> None:
 
 
 def test_a_sentence_with_an_unknown_number_is_left_out() -> None:
-    turn = Turn("anna", "?", NOW, latest=latest(heart_rate=61.5))
-    known = known_numbers(turn, NEW_SESSION)
-    kept, dropped = checked(["It was 61.5.", "It was 62.", "It is fine.", "In 1961 it was 61.5."], known)
-    assert kept == ("It was 61.5.", "It is fine.")
-    assert dropped == ("It was 62.", "In 1961 it was 61.5.")
+    turn = Turn("anna", "s", "?", NOW, latest=latest(heart_rate=61.5))
+    sentences = ["It was 61.5.", "It was 63.", "It is fine.", "In 1961 it was 61.5."]
+    faults = [check(sentence, allowed(turn, NEW_SESSION)) for sentence in sentences]
+    assert [fault.what if fault else None for fault in faults] == [None, "63", None, "1961"]
+
+
+def allowed(turn: Turn, session: Session) -> Known:
+    return known(turn, session, PROTOCOLS, PERSONALITY)
+
+
+def analysis(answer: Answer, session_id: str) -> answers.AnalysisOut:
+    return answers.Shown(PROTOCOLS).analysis(answer, session_id)
 
 
 async def run(
@@ -148,8 +97,11 @@ async def run(
             raise UnavailableError("database", "ConnectionRefusedError")
         return found
 
-    graph = graphs.build(load, saver)
-    return Answer(*await graphs.run(graph, Turn("anna", message, NOW, **more), thread if saver else None))
+    graph = graphs.build(Resources(load), saver)
+    turn = Turn("anna", "s", message, NOW, **more)
+    *_, end = [step async for step in graphs.run(graph, turn, thread if saver else None)]
+    assert isinstance(end, graphs.Ended)
+    return Answer(end.turn, end.timings)
 
 
 VALUES_FOR = {
@@ -180,7 +132,7 @@ async def test_the_graph_ends_with_a_reply_from_every_mode_that_values_lead_to(m
 async def test_the_graph_reaches_its_end_whatever_is_decided(mode: Mode, monkeypatch: pytest.MonkeyPatch) -> None:
     evidence = Evidence("heart_rate", 61, "/min", NOW, "above", 60)
     decided = Decision(mode, "some-rule", "heart rate is 61 beats per minute, above 60", (evidence,), ())
-    monkeypatch.setattr(graphs, "decide", lambda _snapshot, _thresholds: decided)
+    monkeypatch.setattr(choice, "choose", lambda _turn, _thresholds: decided)
     answer = analysis(await run("How am I doing?", latest(heart_rate=61)), "s")
     assert answer.mode is mode
     assert "above 60" in answer.response
@@ -263,12 +215,12 @@ def replace_time(old: LatestValue) -> LatestValue:
 def test_every_number_of_a_reply_is_known(metric: str) -> None:
     found = Latest({metric: value(metric, 17.25, hours=7)}, "redis")
     session: Session = {**NEW_SESSION, "last_values": {metric: {"value": 3.5, "time": "2026-02-01T00:00:00+00:00"}}}
-    turn = Turn("anna", metric.replace("_", " "), NOW, latest=found)
+    turn = Turn("anna", "s", metric.replace("_", " "), NOW, latest=found)
     decision = Decision(Mode.REFLEX, "x", "y", (), (Off("spo2", "stale"),) if metric != "spo2" else ())
     decision = replace_evidence(decision, metric)
     reply = respond(replace(turn, decision=decision), decision, session)
-    known = known_numbers(replace(turn, decision=decision), session)
-    assert checked(reply.sentences, known) == (reply.sentences, ())
+    may_be_said = allowed(replace(turn, decision=decision), session)
+    assert [fault for sentence in reply.sentences if (fault := check(sentence, may_be_said))] == []
     assert any("17.25" in sentence for sentence in reply.sentences)
 
 
@@ -283,11 +235,3 @@ def test_two_sessions_never_share_a_thread() -> None:
         thread_id("anna/s1", "x")
     with pytest.raises(ValueError, match="slash"):
         thread_id("anna", "s1/x")
-
-
-def test_a_protocol_that_measures_nothing_known_is_refused() -> None:
-    text = (
-        '[p]\ntitle="t"\ngoal="g"\nduration_minutes=1\nsteps=[]\nmeasured=["mood"]\nstop_when="s"\nmodes=["reflex"]\n'
-    )
-    with pytest.raises(ValueError, match="mood"):
-        parse(text)

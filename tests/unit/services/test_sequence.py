@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from itertools import pairwise
@@ -21,7 +21,7 @@ from auren.biometric.ingest.batch import Document, Key, Row, document_of
 from auren.biometric.ingest.judge import Judge
 from auren.biometric.ingest.person import Person
 from auren.biometric.ingest.sequence import Outcome, Prior
-from auren.events import METRICS, Event, Kind, Reading, Sleep, event_id
+from auren.events import METRICS, Event, Kind, Reading, Sleep, Workout, event_id
 from auren.modes import DEFAULTS, Mode
 from auren.modes.switches import ModeSwitch
 from auren.patterns import Known
@@ -60,10 +60,7 @@ class Tables:
         _add(self.days, outcome.days)
         _add(self.hours, outcome.hours)
         for stored, changed in ((self.nights, outcome.nights), (self.workouts, outcome.workouts)):
-            for document, event in changed.items():
-                stored.pop(document, None)
-                if event is not None:
-                    stored[document] = event
+            _replace(stored, changed, outcome.tombstones)
         self.patterns |= outcome.patterns
         self.switches += outcome.switches
         self.outcomes.append(outcome)
@@ -91,6 +88,20 @@ class Tables:
         }
         names = ("tombstones", "rows", "days", "hours", "nights", "workouts", "patterns", "switches")
         return {"people": people, **{name: getattr(self, name) for name in names}}
+
+
+def _replace(
+    stored: dict[Document, Event], changed: Mapping[Document, Event | None], tombstones: Mapping[Document, int]
+) -> None:
+    """As the statements of writing.py do it: by version."""
+    for document, event in changed.items():
+        known = stored.get(document)
+        if known is not None and known.version <= tombstones.get(document, -1):
+            del stored[document]
+            known = None
+        if event is not None and (known is None or known.version <= event.version):
+            stored.pop(document, None)
+            stored[document] = event
 
 
 def _add(stored: dict[Any, tuple[int, int]], differences: dict[Any, list[int]]) -> None:
@@ -143,6 +154,11 @@ def event(
     )
 
 
+def workout(*, document: str, version: int, time: datetime = NOW) -> Event:
+    one = event(kind="workout", document=document, version=version, time=time)
+    return msgspec.structs.replace(one, workout=Workout(activity="run", start=time, end=time + timedelta(hours=1)))
+
+
 def deletion(version: int, *, user: str = "anna", document: str = "d1", time: datetime = NOW) -> Event:
     return event(user=user, document=document, version=version, kind="deletion", time=time)
 
@@ -161,6 +177,19 @@ def night(day: date, hour: float, minutes: int, *, document: str, version: int =
 
 
 # What any sequence must lead to
+
+SESSIONS = st.builds(
+    lambda document, version, kind, days, hours: {
+        "deletion": deletion(version, document=document, time=NOW + timedelta(hours=hours)),
+        "sleep": night((NOW - timedelta(days=days)).date(), 11, 400 + version, document=document, version=version),
+        "workout": workout(document=document, version=version, time=NOW - timedelta(days=days)),
+    }[kind],
+    document=st.sampled_from(("d1", "d2")),
+    version=st.integers(1, 4),
+    kind=st.sampled_from(("sleep", "sleep", "workout", "deletion")),
+    days=st.sampled_from((0, 1, 20)),
+    hours=st.sampled_from((-1, 0, 1)),
+)
 
 EVENTS = st.builds(
     lambda user, document, version, kind, hours, metric, values, late, flags: (
@@ -202,6 +231,27 @@ def test_batches_change_nothing(events: list[Event], places: list[int]) -> None:
     whole = taken(events).state()
     assert taken(*([one] for one in events)).state() == whole
     assert taken(*cut(events, places)).state() == whole
+
+
+@settings(max_examples=300)
+@given(st.lists(SESSIONS, max_size=12), st.lists(st.integers(0, 20), max_size=4))
+def test_of_nights_and_workouts_the_highest_version_that_was_not_deleted_stays(
+    events: list[Event], places: list[int]
+) -> None:
+    whole = taken(events)
+    assert taken(*cut(events, places)).state() == taken(*([one] for one in events)).state() == whole.state()
+    for kind, stored in (("sleep", whole.nights), ("workout", whole.workouts)):
+        wanted: dict[Document, int] = {}
+        buried: dict[Document, int] = {}
+        for one in events:
+            document = document_of(one)
+            if one.kind == "deletion":
+                buried[document] = max(one.version, buried.get(document, 0))
+                if wanted.get(document, 0) <= one.version:
+                    wanted.pop(document, None)
+            elif one.kind == kind and buried.get(document, 0) < one.version:
+                wanted[document] = max(one.version, wanted.get(document, 0))
+        assert {document: one.version for document, one in stored.items()} == wanted
 
 
 @settings(max_examples=200)
@@ -312,6 +362,15 @@ def test_the_hour_that_comes_twice_counts_by_the_clock_on_the_wall() -> None:
     tables = taken([event(50, metric="hrv_sdnn", document=str(n), time=time) for n, time in enumerate(twice)])
     assert tables.hours == {("anna", "hrv_sdnn", date(2026, 10, 25), 2, "oura"): (2, 100_000_000)}
     assert len(tables.rows) == 2
+
+
+def test_of_whom_redis_may_hold_what_is_gone_is_told() -> None:
+    tables = taken([event(60)])
+    assert not tables.outcomes[-1].unsettled
+    assert tables.take([event(999, version=2)]).unsettled == {"anna"}  # a correction that nobody believes
+    assert not tables.take([event(61, version=3)]).unsettled
+    assert tables.take([event(61, version=3)]).unsettled == {"anna"}  # the first time may have been in vain
+    assert tables.take([deletion(4)]).unsettled == {"anna"}
 
 
 def test_nobody_who_was_erased_leaves_anything() -> None:

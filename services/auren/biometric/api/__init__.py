@@ -46,7 +46,7 @@ def router(verifier: Verifier, stores: Stores, drawing: Drawing, origins: Sequen
     together.include_router(baselines.routes(reader, stores.learnt))
     together.include_router(reports.routes(reader, stores.ranges, stores.learnt, drawing))
     together.include_router(people.routes(reader, verifier, stores.erasure, stores.export))
-    together.include_router(stream.routes(reader, stores.live))
+    together.include_router(stream.routes(reader, verifier, stores.live))
     pusher = authenticated(verifier, SCOPE_PUSH_HEALTHKIT)
     together.include_router(batch.routes(pusher, stores.log, stores.admission))
     talker = authenticated(verifier, SCOPE_CHAT_NEUROS)

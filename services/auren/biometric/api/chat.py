@@ -1,7 +1,5 @@
 """Conversations with NEUROS: by request and answer, and by a socket."""
 
-import asyncio
-import time
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,21 +9,17 @@ import msgspec
 from fastapi import APIRouter, Depends, Path, Query, Request, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from auren.auth import LEEWAY_SECONDS, SCOPE_CHAT_NEUROS, ForbiddenError, Principal, UnauthorizedError, Verifier
+from auren.auth import SCOPE_CHAT_NEUROS, Principal, UnauthorizedError, Verifier
 from auren.biometric.chats import Chats
-from auren.http import Caller, ProblemError, problem_of
+from auren.http import Caller
 from auren.openapi import problem
+from auren.sockets import Caller as SocketCaller
+from auren.sockets import Sockets, error_frame, invalid_frame, next_text
 
 SESSION: Final = r"^[A-Za-z0-9_-]{1,64}$"
 """NEUROS' session ids."""
 
 MOST_CHARACTERS: Final = 4000
-MOST_FRAME_BYTES: Final = 32 * 1024
-MOST_SOCKETS: Final = 200
-PROTOCOL: Final = "bearer"
-EXPIRED: Final = 4401
-TRY_LATER: Final = 1013
-"""Close codes: the token has ended; too many sockets (RFC 6455's registry, "try again later")."""
 
 ANSWERS: dict[int | str, dict[str, Any]] = {
     **problem(410, "the person was erased", "erased"),
@@ -118,7 +112,7 @@ class HistoryOut(BaseModel):
 def routes(talker: Caller, verifier: Verifier, chats: Chats, origins: Sequence[str]) -> APIRouter:
     """`POST /api/chat/neuros`, `GET /api/chat/history/{session}`, `WS /ws/chat/{session}`."""
     routes = APIRouter(tags=["chat"])
-    sockets = _Sockets(verifier, chats, origins)
+    sockets = Sockets(verifier, SCOPE_CHAT_NEUROS, origins, chats.sockets)
 
     @routes.post("/api/chat/neuros", responses=ANSWERS)
     async def say(said: Say, request: Request, caller: Annotated[Principal, Depends(talker)]) -> SaidOut:
@@ -150,94 +144,36 @@ def routes(talker: Caller, verifier: Verifier, chats: Chats, origins: Sequence[s
 
     @routes.websocket("/ws/chat/{session}")
     async def talk(socket: WebSocket, session: Annotated[str, Path(pattern=SESSION)]) -> None:
-        await sockets.serve(socket, session)
+        await sockets.serve(socket, _Talk(chats, session))
 
     return routes
 
 
-class _Sockets:
-    """The sockets of one process. A browser sends the token as a subprotocol: `bearer, <jwt>`."""
+class _Talk:
+    """What is said on a socket: each message is answered in turn."""
 
-    def __init__(self, verifier: Verifier, chats: Chats, origins: Sequence[str]) -> None:
-        self._verifier = verifier
+    def __init__(self, chats: Chats, session: str) -> None:
         self._chats = chats
-        self._origins = frozenset(origins)
-        self._open = 0
+        self._session = session
 
-    async def serve(self, socket: WebSocket, session: str) -> None:
-        """From the handshake to the end. One that may not talk is refused before it is accepted (403)."""
-        offered = [part.strip() for part in socket.headers.get("sec-websocket-protocol", "").split(",")]
-        origin = socket.headers.get("origin")
-        token = offered[1] if len(offered) == 2 and offered[0] == PROTOCOL else ""
-        authorization = f"Bearer {token}"
-        try:
-            caller = await self._verifier.caller(authorization)
-            caller.require(SCOPE_CHAT_NEUROS)
-        except (UnauthorizedError, ForbiddenError, ProblemError):
-            await socket.close()
-            return
-        if origin is not None and origin not in self._origins:
-            await socket.close()
-            return
-        if self._open >= MOST_SOCKETS:
-            await socket.accept(subprotocol=PROTOCOL)
-            await socket.close(TRY_LATER)
-            return
-        self._open += 1  # before anything is awaited: two that come together are both counted
-        self._chats.sockets.inc()
-        try:
-            await socket.accept(subprotocol=PROTOCOL)
-            await self._talk(socket, session, caller, authorization)
-        except (WebSocketDisconnect, TimeoutError):
-            pass
-        finally:
-            self._open -= 1
-            self._chats.sockets.dec()
+    async def __call__(self, socket: WebSocket, caller: SocketCaller) -> None:
+        while True:
+            await socket.send_json(await self._reply(socket, caller))
 
-    async def _talk(self, socket: WebSocket, session: str, caller: Principal, authorization: str) -> None:
-        left = caller.expires_at + LEEWAY_SECONDS - time.time()
+    async def _reply(self, socket: WebSocket, caller: SocketCaller) -> dict[str, Any]:
+        """The frame that answers the next message. Raises UnauthorizedError once the token is not valid any more."""
         try:
-            async with asyncio.timeout(max(0.0, left)):
-                while True:
-                    await socket.send_json(await self._reply(await _text(socket), session, caller, authorization))
-        except (TimeoutError, UnauthorizedError):
-            await socket.close(EXPIRED)
-
-    async def _reply(self, text: str | None, session: str, caller: Principal, authorization: str) -> dict[str, Any]:
-        """The frame that answers one message. Raises UnauthorizedError when the token is not valid any more."""
-        try:
-            await self._verifier.caller(authorization)  # each message counts, and a token may be revoked meanwhile
-            if text is None:
-                raise ProblemError(422, "invalid", "the message is not valid", "a frame of text is needed")
-            if len(text.encode()) > MOST_FRAME_BYTES:
-                raise ProblemError(413, "too-large", "the message is too large", f"at most {MOST_FRAME_BYTES} bytes")
-            said = Say.model_validate_json(text)
-            found = await self._chats.say(caller.user_id, said.question(session), authorization)
+            said = Say.model_validate_json(await next_text(socket, caller))
+            found = await self._chats.say(caller.user_id, said.question(self._session), caller.authorization)
         except ValidationError as error:
-            fields = sorted({".".join(map(str, fault["loc"])) or "the message" for fault in error.errors()})
-            return {"type": "error", "status": 422, "title": "the message is not valid", "detail": ", ".join(fields)}
-        except UnauthorizedError:
+            return invalid_frame(
+                sorted({".".join(map(str, fault["loc"])) or "the message" for fault in error.errors()})
+            )
+        except (UnauthorizedError, WebSocketDisconnect):
             raise
         except Exception as error:
-            found_problem = problem_of(error)
-            if found_problem is None:
+            frame = error_frame(error)
+            if frame is None:
                 raise
-            return _error(found_problem)
+            return frame
         return {"type": "reply", "message_id": found.message_id, "reply_id": found.reply_id, "answer": found.answer}
-
-
-async def _text(socket: WebSocket) -> str | None:
-    """The next frame; None for a binary one. Raises WebSocketDisconnect."""
-    message = await socket.receive()
-    if message["type"] == "websocket.disconnect":
-        raise WebSocketDisconnect(message["code"], message.get("reason"))
-    text: str | None = message.get("text")
-    return text
-
-
-def _error(found: ProblemError) -> dict[str, Any]:
-    """A problem as a frame; `retry_after` (seconds) where waiting helps."""
-    body = found.body()
-    frame = {"type": "error"} | {name: body[name] for name in ("status", "title", "detail") if name in body}
-    wait = found.headers.get("Retry-After")
-    return frame | ({"retry_after": int(wait)} if wait else {})

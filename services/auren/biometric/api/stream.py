@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header
+from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import StreamingResponse
 
-from auren.auth import LEEWAY_SECONDS, Principal
+from auren.auth import Principal, UnauthorizedError, Verifier
 from auren.biometric.api.asking import User
 from auren.biometric.live_streams import LiveStreams
 from auren.http import Caller, begin
@@ -29,18 +29,27 @@ EVENTS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def routes(reader: Caller, live: LiveStreams) -> APIRouter:
+def routes(reader: Caller, verifier: Verifier, live: LiveStreams) -> APIRouter:
     """`GET /stream/{user}`."""
     routes = APIRouter(tags=["live"])
 
     @routes.get("/stream/{user}", responses=EVENTS, response_class=StreamingResponse)
     async def get_stream(
         user: User,
-        caller: Annotated[Principal, Depends(reader)],
+        request: Request,
+        _caller: Annotated[Principal, Depends(reader)],
         last_event_id: Annotated[str | None, Header(description="id of the last event that arrived")] = None,
     ) -> StreamingResponse:
-        """What changes, as it changes, until the token expires. Browsers read it by fetch, which can send a token."""
-        pieces = live.events(user, last_event_id, caller.expires_at + LEEWAY_SECONDS)
+        """What changes, as it changes, while the token is good. Browsers read it by fetch, which can send a token."""
+
+        def valid() -> bool:
+            try:
+                verifier.principal(request.headers["authorization"])
+            except UnauthorizedError:
+                return False
+            return True
+
+        pieces = live.events(user, last_event_id, valid)
         begun = await begin(pieces)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(begun, media_type="text/event-stream", headers=headers)

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Final
 
 from auren import patterns
-from auren.biometric.ingest.person import HOURLY, Compared, Person
+from auren.biometric.ingest.person import HOURLY, Person
 from auren.events import Event
-from auren.modes import Measured, Snapshot, Thresholds, Value, derived, signals
+from auren.modes import Snapshot, Thresholds, derived, signals
 from auren.modes.machine import step
 from auren.modes.switches import ModeSwitch, switch_id
 from auren.patterns import Known
 
 PATTERN_METRICS: Final = frozenset({*HOURLY, "recovery_score"})
 """Readings of these may begin or end a pattern; so may a night, and a new day."""
-
-FRESH: Final = timedelta(hours=36)
-"""A value that is older is no anomaly of today."""
-
-FALLS: Final = {"hrv_rmssd": "hrv_rmssd_fall", "hrv_sdnn": "hrv_sdnn_fall"}
 
 
 class Judge:
@@ -49,7 +44,9 @@ class Judge:
     def mode(self, person: Person, event: Event) -> ModeSwitch | None:
         """The decision that the person's mode is another one since this event, if it is."""
         compared = person.compared(person.today)
-        values = derived(person.held | _signals(person, compared))
+        active = [(pattern.level, pattern.confidence) for pattern in person.patterns.values()]
+        found = signals.signals(person.held, compared.bounds, compared.rem_variation, active, person.clock)
+        values = derived(person.held | found)
         previous = person.mode
         person.mode, decision = step(
             previous, Snapshot(values=values, now=person.clock, baselines=compared.usual), self._thresholds
@@ -90,21 +87,3 @@ def _main_nights(person: Person) -> dict[date, datetime]:
     """The longest sleep of each day: naps are none."""
     longest = sorted(person.nights.values(), key=lambda night: (night.end - night.start, night.start))
     return {night.day: night.start for night in longest}
-
-
-def _signals(person: Person, compared: Compared) -> dict[str, Measured]:
-    """What no device sends; a signal that could meet no rule is left out."""
-    found: dict[str, Measured] = {}
-    for metric, signal in FALLS.items():
-        held = person.held.get(metric)
-        if held is not None and (fall := signals.fall(held.value, held.before)) is not None:
-            found[signal] = Value(fall, held.time)
-    if compared.rem_variation is not None:
-        found["rem_variation"] = Value(compared.rem_variation, person.clock)
-    if count := signals.anomalies(person.held, compared.bounds, person.clock - FRESH):
-        found["anomalies"] = Value(count, person.clock)
-    if person.patterns:
-        strongest = signals.pattern_confidence((p.level, p.confidence) for p in person.patterns.values())
-        if strongest is not None:
-            found["pattern_confidence"] = Value(strongest, person.clock)
-    return found

@@ -9,13 +9,14 @@ does the insert go back, and what was there before is read.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from auren.biometric.ingest import loading, writing
-from auren.biometric.ingest.batch import Document, Row, document_of
+from auren.biometric.ingest import copying, loading, writing
+from auren.biometric.ingest.batch import Document, Key, Row, document_of
 from auren.biometric.ingest.person import People, Person
 from auren.biometric.ingest.sequence import Outcome, Prior
 from auren.events import Event
@@ -60,8 +61,9 @@ ON CONFLICT (user_id, metric, source, time) DO UPDATE SET {_SET} WHERE excluded.
 """
 _UNDER_KEYS = f"""
 SELECT {", ".join("r." + column for column in COLUMNS)}
-FROM incoming i JOIN readings r USING (user_id, metric, source, time)
-WHERE r.time BETWEEN $1 AND $2
+FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) AS k(user_id, metric, source, time)
+JOIN readings r USING (user_id, metric, source, time)
+WHERE r.time BETWEEN $5 AND $6
 """
 _DELETE = """
 DELETE FROM readings r
@@ -83,19 +85,31 @@ async def take_in(connection: PoolConnectionProxy, events: Sequence[Event], peop
     """
     prior = await _prior(connection, events, people)
     outcome = learn(prior)
-    rows = outcome.stored_rows()
-    await _copy(connection, "readings", [row for row in rows if row.user_id not in outcome.contested])
-    contested = [row for row in rows if row.user_id in outcome.contested]
-    if contested or outcome.deleted:
+    new, contested = _parted(outcome)
+    replaced = [key for key, row in outcome.rows.items() if row is None] if outcome.contested else []
+    await _copy(connection, "readings", new)
+    if contested or replaced or outcome.deleted:
         await connection.execute(_STAGING)
         await _copy(connection, "incoming", contested)
-        if outcome.deleted or not await _all_new(connection, len(contested)):
-            outcome = learn(await _with_rows_under_keys(connection, prior, contested))
+        if replaced or outcome.deleted or not await _all_new(connection, len(contested)):
+            keys = [*replaced, *(row.key for row in contested)]
+            outcome = learn(replace(prior, rows={**prior.rows, **await _rows_under(connection, keys)}))
             if outcome.deleted:
                 await _delete(connection, outcome.deleted)
             await connection.execute(_MERGE)
     await writing.write(connection, outcome)
     return outcome
+
+
+def _parted(outcome: Outcome) -> tuple[Sequence[Row], Sequence[Row]]:
+    """(rows whose keys nothing holds, rows whose keys may be taken)."""
+    rows = outcome.stored_rows()
+    if not outcome.contested:
+        return rows, ()
+    return (
+        [row for row in rows if row.user_id not in outcome.contested],
+        [row for row in rows if row.user_id in outcome.contested],
+    )
 
 
 async def _prior(connection: PoolConnectionProxy, events: Sequence[Event], people: People) -> Prior:
@@ -130,13 +144,7 @@ async def _people(connection: PoolConnectionProxy, events: Sequence[Event], peop
         new = list(clocks.keys() - {row["user_id"] for row in locked})
         await connection.execute(_ADD, new, [clocks[user] for user in new])
         locked = await connection.fetch(_LOCK, list(clocks))
-    found: dict[str, Person] = {}
-    for user, revision in locked:
-        person = people.at(user, revision)
-        if person is not None:
-            found[user] = person
-        elif revision == 0:
-            found[user] = Person(user, 0, clocks[user])
+    found = {user: person for user, revision in locked if (person := people.at(user, revision)) is not None}
     return found | await loading.load(connection, {user: at for user, at in locked if user not in found})
 
 
@@ -151,10 +159,11 @@ async def _rows_of(connection: PoolConnectionProxy, deleted: set[Document]) -> d
 
 async def _copy(connection: PoolConnectionProxy, table: str, rows: Sequence[Row]) -> None:
     if rows:
-        await connection.copy_records_to_table(table, records=rows, columns=COLUMNS)
+        source = io.BytesIO(copying.encode(rows))
+        await connection.copy_to_table(table, source=source, columns=copying.COLUMNS, format="binary")
 
 
-async def _delete(connection: PoolConnectionProxy, keys: Collection[tuple[str, str, str, datetime]]) -> None:
+async def _delete(connection: PoolConnectionProxy, keys: Collection[Key]) -> None:
     columns = _columns(keys, 4)
     await connection.execute(_PLAN_WITH_CONSTANTS)
     await connection.execute(_DELETE, *columns, min(columns[3]), max(columns[3]))
@@ -172,13 +181,13 @@ async def _all_new(connection: PoolConnectionProxy, count: int) -> bool:
     return False
 
 
-async def _with_rows_under_keys(connection: PoolConnectionProxy, prior: Prior, rows: Sequence[Row]) -> Prior:
-    """`prior` with what is stored under the keys of `rows`."""
-    if not rows:
-        return prior
-    first, last = min(row.time for row in rows), max(row.time for row in rows)
-    found = [Row(*row) for row in await connection.fetch(_UNDER_KEYS, first, last)]
-    return replace(prior, rows={**prior.rows, **{row.key: row for row in found}})
+async def _rows_under(connection: PoolConnectionProxy, keys: Collection[Key]) -> dict[Key, Row]:
+    """What is stored under keys."""
+    if not keys:
+        return {}
+    columns = _columns(keys, 4)
+    found = await connection.fetch(_UNDER_KEYS, *columns, min(columns[3]), max(columns[3]))
+    return {row.key: row for row in (Row(*values) for values in found)}
 
 
 def _columns(keys: Iterable[tuple[Any, ...]], count: int) -> list[list[Any]]:

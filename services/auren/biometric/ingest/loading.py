@@ -18,9 +18,9 @@ from auren.biometric.ingest.person import (
     TRACKED,
     Night,
     Person,
-    PersonState,
 )
 from auren.patterns import Known
+from auren.people import PersonState
 from auren.plausibility import FUTURE_SKEW
 from auren.telemetry import logger
 
@@ -54,7 +54,7 @@ SELECT user_id, kind, detail, level, confidence, since, last_seen, evidence
 FROM patterns WHERE user_id = ANY($1) AND ended_at IS NULL
 """
 
-_state: Final = msgspec.json.Decoder(PersonState)
+_state: Final = msgspec.json.Decoder(PersonState | None)
 _log = logger(__name__)
 _evidence: Final = msgspec.json.Decoder(dict[str, object])
 
@@ -85,7 +85,7 @@ async def load(connection: PoolConnectionProxy, revisions: Mapping[str, int]) ->
 def _read(state: str) -> PersonState:
     """The state, anew where another version of this program has written one that cannot be read: no event is poison."""
     try:
-        return _state.decode(state)
+        return _state.decode(state) or PersonState()
     except msgspec.DecodeError as error:
         _log.warning("a person's state is begun anew", reason=type(error).__name__)
         return PersonState()

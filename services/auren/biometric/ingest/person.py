@@ -11,9 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta, timezone
-from typing import ClassVar, Final, NamedTuple, TypeVar
-
-import msgspec
+from typing import Final, NamedTuple, TypeVar
 
 from auren.baselines import LEAST_DAYS, LONG, SHORT, Baseline, baseline
 from auren.biometric.ingest.batch import Document
@@ -21,6 +19,7 @@ from auren.modes import Baseline as Usual
 from auren.modes.machine import INITIAL, ModeState
 from auren.modes.signals import ANOMALOUS, Bounds, usual_bounds, variation
 from auren.patterns import Known
+from auren.people import Held, PersonState
 
 MOST_PEOPLE: Final = 4_000
 """People kept in memory, the least recently heard of go first; one takes some 20 KB."""
@@ -40,20 +39,6 @@ KEPT_NIGHTS_DAYS: Final = 15
 RECENT: Final = timedelta(hours=24)
 
 
-class Held(msgspec.Struct, frozen=True, array_like=True):
-    """The latest trusted value of a metric, where it came from, and the value that it followed."""
-
-    value: float
-    time: datetime
-    version: int
-    source: str
-    provider: str
-    document_id: str
-    before: float | None = None
-    derived: ClassVar[bool] = False
-    """The rules take it as it is: no device sends what is derived."""
-
-
 @dataclass(frozen=True, slots=True)
 class Compared:
     """What values of a day are compared with: the usual where it is trusted, the bounds of what is far off."""
@@ -61,15 +46,6 @@ class Compared:
     usual: Mapping[str, Usual]
     bounds: Mapping[str, Bounds]
     rem_variation: float | None
-
-
-class PersonState(msgspec.Struct, frozen=True):
-    """What is stored in `people.state`, beside the clock and what the tables of days, nights and patterns hold."""
-
-    offset_minutes: int = 0
-    held: dict[str, Held] = {}
-    mode: ModeState = INITIAL
-    patterns_day: date | None = None
 
 
 class Amount(NamedTuple):

@@ -15,10 +15,11 @@ from typing import Final
 
 from auren.biometric.ingest.batch import Document, Key, Row, document_of, last_moment, offset_minutes
 from auren.biometric.ingest.judge import Judge
-from auren.biometric.ingest.person import HOURLY, RECENT, TRACKED, Held, Night, Person
+from auren.biometric.ingest.person import HOURLY, RECENT, TRACKED, Night, Person
 from auren.events import Event
 from auren.modes.switches import ModeSwitch
 from auren.patterns import Known
+from auren.people import Held
 from auren.plausibility import FUTURE_SKEW, LATE_AFTER, PLAUSIBLE, UNTRUSTED, flags
 
 MILLIONTHS: Final = 1_000_000
@@ -51,8 +52,9 @@ class Outcome:
 
     `rows` by key, None where a row is gone; `deleted` are keys whose stored row was deleted, whatever came after;
     `contested` are people some of whose rows may be under keys that are taken; `newest` is the newest trusted row by
-    user and metric. `days` and `hours` are differences of count and total. `nights` and `workouts` hold the event to
-    store, None where it is gone; `patterns` are by person, kind and detail. `events` counts what became of them.
+    user and metric, `unsettled` people of whom Redis may hold a value that is gone, or lack one. `days` and `hours` are
+    differences of count and total. `nights` and `workouts` hold the event to store, None where it is gone; `patterns`
+    are by person, kind and detail. `events` counts what became of them.
     """
 
     people: dict[str, Person] = field(default_factory=dict)
@@ -69,6 +71,7 @@ class Outcome:
     outdated_rows: int = 0
     newest: dict[tuple[str, str], Row] = field(default_factory=dict)
     contested: set[str] = field(default_factory=set)
+    unsettled: set[str] = field(default_factory=set)
 
     def stored_rows(self) -> list[Row]:
         """The rows that are to be there."""
@@ -93,11 +96,12 @@ class _Sequence:
 
     def take(self, event: Event) -> None:
         """One event: its effect on rows and days, then what follows for the person."""
-        if event.event_id in self._seen or event.event_id not in self._prior.fresh:
-            self.outcome.events["duplicate"] += 1
-            return
         if event.user_id in self._prior.erased:
             self.outcome.events["erased"] += 1
+            return
+        if event.event_id in self._seen or event.event_id not in self._prior.fresh:
+            self.outcome.events["duplicate"] += 1
+            self.outcome.unsettled.add(event.user_id)  # whoever stored it may have died before Redis heard of it
             return
         self._seen.add(event.event_id)
         person = self._person(event)
@@ -127,21 +131,16 @@ class _Sequence:
     # What an event stores
 
     def _store(self, event: Event, document: Document, person: Person) -> None:
-        if event.sleep is not None and self._newer(person, document, event.version):
-            self.outcome.nights[document] = event
-            sleep = event.sleep
+        version, sleep = event.version, event.sleep
+        if sleep is not None and not _newer(person.nights, document, version):
             day = last_moment(sleep.start, sleep.end).date()
-            person.nights[document] = Night(day, sleep.start, sleep.end, sleep.total_minutes, event.version)
-        if event.workout is not None:
-            known = self.outcome.workouts.get(document)
-            if known is None or known.version <= event.version:
-                self.outcome.workouts[document] = event
+            person.nights[document] = Night(day, sleep.start, sleep.end, sleep.total_minutes, version)
+        if sleep is not None and not _newer(self.outcome.nights, document, version):
+            self.outcome.nights[document] = event
+        if event.workout is not None and not _newer(self.outcome.workouts, document, version):
+            self.outcome.workouts[document] = event
         if event.readings:
             self._readings(event, document, person)
-
-    def _newer(self, person: Person, document: Document, version: int) -> bool:
-        known = person.nights.get(document)
-        return known is None or known.version <= version
 
     def _readings(self, event: Event, document: Document, person: Person) -> None:
         """The hot loop: most readings are trusted and new, and cost a row, two lookups and an addition."""
@@ -182,6 +181,8 @@ class _Sequence:
                 doomed.add(key)
             if trusted:
                 learnt.add(row, last, recent)
+            elif old is not None:
+                self.outcome.unsettled.add(user)
         self._learn(learnt, source, person)
         person.offset_minutes = offset_minutes(last)
 
@@ -220,6 +221,7 @@ class _Sequence:
             return
         self.outcome.events["deletion"] += 1
         self.outcome.tombstones[document] = event.version
+        self.outcome.unsettled.add(event.user_id)
         for key in sorted(self._doomed.get(document, ())):
             row = self.outcome.rows[key] if key in self.outcome.rows else self._prior.rows.get(key)
             if row is not None and row.document == document and row.version <= event.version:
@@ -230,11 +232,11 @@ class _Sequence:
         self._delete_session(document, person, event.version)
 
     def _delete_session(self, document: Document, person: Person, version: int) -> None:
-        night = person.nights.get(document)
-        if night is None or night.version <= version:
+        if not _newer(person.nights, document, version):
             person.nights.pop(document, None)
-            self.outcome.nights[document] = None
-        self.outcome.workouts[document] = None
+        for stored in (self.outcome.nights, self.outcome.workouts):
+            if not _newer(stored, document, version):
+                stored[document] = None
 
     def _retract(self, row: Row, person: Person) -> None:
         """Take a stored row out of what was learnt from it.
@@ -288,6 +290,12 @@ class _Sequence:
         switch = self._judge.mode(person, event)
         if switch is not None:
             self.outcome.switches.append(switch)
+
+
+def _newer(known: Mapping[Document, Event | None] | Mapping[Document, Night], document: Document, version: int) -> bool:
+    """Whether what is known of a document is of a later version."""
+    one = known.get(document)
+    return one is not None and one.version > version
 
 
 class _Learnt:

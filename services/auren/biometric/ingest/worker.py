@@ -18,13 +18,13 @@ from auren.biometric.ingest.batch import Accepted, Poison, read
 from auren.biometric.ingest.judge import Judge
 from auren.biometric.ingest.person import People
 from auren.biometric.ingest.sequence import Outcome
-from auren.biometric.outbox import Outbox
 from auren.database import Database
 from auren.events import Event, Headers, dead_letter_headers
 from auren.kafka import Producer, Record
 from auren.latest import HotValues, LatestValue
 from auren.link import UnavailableError
 from auren.modes import switches
+from auren.outbox import Outbox
 from auren.telemetry import Metrics, logger
 from auren.topics import EVENTS_DLQ
 
@@ -93,10 +93,10 @@ class Ingest:
         accepted, poison = read(records)
         outcomes, unstorable = await self._store(accepted)
         poison += unstorable
-        if poison:
-            await self._bury(poison)
         for outcome in outcomes:
             await self._heat(outcome)
+        if poison:
+            await self._bury(poison)
 
     async def _store(self, accepted: Sequence[Accepted]) -> tuple[list[Outcome], list[Poison]]:
         """One transaction; where the database refuses a value, halves until the culprit stands alone."""
@@ -156,7 +156,7 @@ class Ingest:
         for (user, _), row in outcome.newest.items():
             values[user].append(row.latest())
         async with self._heating:
-            forget = self._stale_users | {document.user_id for document in outcome.tombstones}
+            forget = self._stale_users | outcome.unsettled
             try:
                 if forget:
                     await self._hot.forget(forget)
@@ -168,7 +168,8 @@ class Ingest:
                 if not self._stale_users:
                     _log.warning("hot values are missed", reason=error.reason)
                 self._missed.inc()
-                self._stale_users = set(list(forget | values.keys())[:MOST_STALE_USERS])
+                missed = forget | values.keys() | {switch.user_id for switch in outcome.switches}
+                self._stale_users = set(list(missed)[:MOST_STALE_USERS])
             else:
                 self._stale_users = set()
 

@@ -9,9 +9,9 @@ import msgspec
 
 from auren.biometric.ingest.batch import Document, last_moment, offset_minutes
 from auren.biometric.ingest.sequence import Outcome
-from auren.biometric.outbox import pack
 from auren.events import Event
 from auren.modes import switches
+from auren.outbox import pack
 from auren.topics import MODE_SWITCHES
 
 if TYPE_CHECKING:

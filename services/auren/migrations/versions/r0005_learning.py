@@ -63,6 +63,12 @@ STATEMENTS = (
     )
     """,
     """
+    INSERT INTO hourly_values
+    SELECT user_id, metric, last::date, extract(hour FROM last)::smallint, source, count(*), sum(round(value * 1000000))
+    FROM (SELECT *, coalesce(end_time - INTERVAL '1 microsecond', time) AT TIME ZONE 'UTC' AS last FROM readings) r
+    WHERE metric IN ('hrv_rmssd', 'hrv_sdnn') AND value BETWEEN -1e6 AND 1e6 GROUP BY 1, 2, 3, 4, 5
+    """,
+    """
     CREATE TABLE sleep_sessions (
         user_id            text             NOT NULL,
         provider           text             NOT NULL,

@@ -1,7 +1,9 @@
-"""From the table `outbox` to Kafka: each record once and in order, also when a process dies between the two.
+"""From an outbox table to Kafka: each record once and in order, also when a process dies between the two.
 
-Rows are marked as attempted before they are sent and deleted once Kafka has them. Whoever finds a marked row does not
-know whether Kafka has it; it asks the topic, whose records carry their ids, and sends only what is not there.
+Whoever decides something adds a row in the transaction of the decision. Rows are marked as attempted before they are
+sent and deleted once Kafka has them. Whoever finds a marked row does not know whether Kafka has it; it asks the topic,
+whose records carry their ids, forgets those that are there and sends the others. An attempt that the topic does not
+show after some time has failed for good, so a new one may take the place of its mark.
 One process at a time does this, whoever holds the advisory lock.
 """
 
@@ -30,9 +32,6 @@ from auren.topics import TOPICS, Topic
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
-LOCK: Final = 4_158_201_746
-"""Advisory lock of whoever sends."""
-
 PAUSE_SECONDS: Final = 1.0
 """How often rows are looked for that another process has left; our own are sent at once."""
 
@@ -44,16 +43,7 @@ SETTLING: Final = timedelta(seconds=15)
 """How long after an attempt of which the end is not known its records may still arrive: a delivery's time limit is
 5 s, a request's 10 s. Until then nothing is sent, for the order's sake."""
 
-CLIENT_ID: Final = "biometric-production-outbox"
 ID: Final = "ce_id"
-
-_TAKE = """
-SELECT id, topic, user_id, value, headers, attempted_at,
-       coalesce(attempted_at > now() - $2::interval, false) AS settling
-FROM outbox ORDER BY id LIMIT $1
-"""
-_MARK = "UPDATE outbox SET attempted_at = now() WHERE id = ANY($1)"
-_DONE = "DELETE FROM outbox WHERE id = ANY($1)"
 
 _topics: Final = {topic.name: topic for topic in TOPICS}
 _headers: Final = msgspec.msgpack.Decoder(list[tuple[str, bytes]])
@@ -63,6 +53,33 @@ _log = logger(__name__)
 def pack(headers: Headers) -> bytes:
     """Headers as the column `headers` holds them: MessagePack, a list of pairs."""
     return msgspec.msgpack.encode(headers)
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a service's rows stand: the table, the advisory lock of whoever sends them, and what brokers call it."""
+
+    table: str
+    lock: int
+    client_id: str
+
+    @property
+    def take(self) -> str:
+        """The oldest rows: how many at most, how long an attempt takes to settle."""
+        return (
+            "SELECT id, topic, user_id, value, headers, attempted_at,"
+            " coalesce(attempted_at > now() - $2::interval, false) AS settling"
+            f" FROM {self.table} ORDER BY id LIMIT $1"
+        )
+
+    @property
+    def mark(self) -> str:
+        """Rows that are about to be sent."""
+        return f"UPDATE {self.table} SET attempted_at = now() WHERE id = ANY($1)"
+
+    @property
+    def done(self) -> str:
+        """Rows that Kafka has."""
+        return f"DELETE FROM {self.table} WHERE id = ANY($1)"
 
 
 class Letter(msgspec.Struct, frozen=True):
@@ -85,8 +102,11 @@ class Letter(msgspec.Struct, frozen=True):
 class Outbox:
     """Sends what stands in the table, as a part of the service."""
 
-    def __init__(self, settings: KafkaSettings, database: Database, producer: Producer, metrics: Metrics) -> None:
+    def __init__(
+        self, settings: KafkaSettings, database: Database, producer: Producer, metrics: Metrics, place: Place
+    ) -> None:
         """Database and producer are owned by the service."""
+        self._place = place
         self._settings = settings
         self._database = database
         self._producer = producer
@@ -126,13 +146,17 @@ class Outbox:
         async with self._alone() as connection:
             if connection is None:
                 return 0
-            letters = [_letter(row) for row in await connection.fetch(_TAKE, MOST_ROWS, SETTLING)]
+            letters = [_letter(row) for row in await connection.fetch(self._place.take, MOST_ROWS, SETTLING)]
             if not letters or any(letter.settling for letter in letters):
                 return 0
             there = await self._there([letter for letter in letters if letter.attempted_at is not None])
-            await connection.execute(_MARK, [letter.id for letter in letters])
-            await self._deliver([letter for letter in letters if letter.id not in there])
-            await connection.execute(_DONE, [letter.id for letter in letters])
+            if there:
+                # Before anything else: a later mark would hide when these were sent.
+                await connection.execute(self._place.done, list(there))
+            rest = [letter for letter in letters if letter.id not in there]
+            await connection.execute(self._place.mark, [letter.id for letter in rest])
+            await self._deliver(rest)
+            await connection.execute(self._place.done, [letter.id for letter in rest])
         return len(letters)
 
     @contextlib.asynccontextmanager
@@ -140,7 +164,7 @@ class Outbox:
         """A connection that holds the lock, None while another process does. Raises UnavailableError."""
         try:
             async with self._database.connection() as connection:
-                if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
+                if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", self._place.lock):
                     yield None
                     return
                 try:
@@ -148,7 +172,7 @@ class Outbox:
                 finally:
                     # A connection that broke has given the lock back by itself.
                     with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-                        await connection.execute("SELECT pg_advisory_unlock($1)", LOCK)
+                        await connection.execute("SELECT pg_advisory_unlock($1)", self._place.lock)
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise UnavailableError("database", type(error).__name__) from error
 
@@ -165,7 +189,7 @@ class Outbox:
 
     async def _ids(self, topic: Topic, since: datetime) -> set[str]:
         try:
-            async with TopicReader(self._settings, CLIENT_ID, topic) as reader:
+            async with TopicReader(self._settings, self._place.client_id, topic) as reader:
                 return await reader.ids_since(since, ID)
         except (KafkaError, OSError, TimeoutError) as error:
             raise UnavailableError("kafka", describe(error)) from error

@@ -1,0 +1,89 @@
+"""The mode of a reply: the rules of `auren.modes` over what is known now, and over what the message says. Pure.
+
+The biometric service has decided on the person's latest event (the standing mode). Time has passed since, and a message
+says something of its own, so the rules are tried again, with the same hysteresis. While the cooldown of a switch lasts,
+the standing mode gives way to nothing that ranks behind it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time
+from typing import Final
+
+from auren.modes import Decision, Snapshot, Thresholds, Value, decide, derived
+from auren.modes.engine import explain, found_rule
+from auren.modes.signals import signals
+from auren.neuros.guard.flags import Night, Sample, red_flags
+from auren.neuros.guard.screen import FEELS_OFF
+from auren.neuros.knowledge import Knowledge
+from auren.neuros.turn import Turn
+
+DAILY: Final = "resting_heart_rate"
+NOON: Final = time(12)
+
+
+def choose(turn: Turn, thresholds: Thresholds) -> Decision:
+    """The decision for a turn whose context is loaded."""
+    snapshot = _snapshot(turn)
+    if turn.knowledge is None:
+        return decide(snapshot, thresholds)
+    standing = turn.knowledge.standing
+    found = found_rule(snapshot, thresholds, (standing.mode, standing.state.rule))
+    decision = explain(found, snapshot, thresholds)
+    return _standing(decision, turn, thresholds) or decision
+
+
+def flags(turn: Turn) -> tuple[str, ...]:
+    """The sentences of the red flags of the last days, each once."""
+    known = turn.knowledge
+    if known is None:
+        return ()
+    usual = known.usual.get(DAILY)
+    found = red_flags(
+        now=turn.now,
+        hrv=[_daily(known, metric) for metric in ("hrv_rmssd", "hrv_sdnn")],
+        nights=_main_nights(known),
+        resting_heart_rate=_daily(known, DAILY),
+        resting_baseline=usual.mean if usual is not None else None,
+    )
+    return tuple(dict.fromkeys(sentence for flag in found for sentence in flag.sentences))
+
+
+def _snapshot(turn: Turn) -> Snapshot:
+    latest = turn.latest.values if turn.latest is not None else {}
+    values = {metric: Value(value.value, value.time) for metric, value in latest.items()}
+    said = turn.cues | (FEELS_OFF if turn.feeling == "off" else frozenset())
+    known = turn.knowledge
+    if known is None:
+        return Snapshot(values=derived(values), now=turn.now, said=said)
+    patterns = [(pattern.level, pattern.confidence) for pattern in known.patterns]
+    more = signals(known.held, known.bounds, known.rem_variation, patterns, turn.now)
+    return Snapshot(values=derived({**values, **more}), now=turn.now, baselines=known.usual, said=said)
+
+
+def _standing(decision: Decision, turn: Turn, thresholds: Thresholds) -> Decision | None:
+    """The standing mode as a decision while it has to be kept."""
+    if turn.knowledge is None:
+        return None
+    standing = turn.knowledge.standing
+    state = standing.state
+    if state.mode is decision.mode or state.switched_at is None or standing.reason is None:
+        return None
+    cooling = turn.now - state.switched_at < thresholds.switching.cooldown(decision.mode)
+    ranks = {rule.id: rank for rank, rule in enumerate(thresholds.rules)}
+    behind = ranks.get(decision.rule or "", len(ranks)) > ranks.get(state.rule or "", len(ranks))
+    if not (cooling and behind):
+        return None
+    return Decision(state.mode, state.rule, standing.reason, standing.evidence, decision.off, standing.confidence)
+
+
+def _daily(known: Knowledge, metric: str) -> list[Sample]:
+    """The values of days, as if each were measured at noon: what counts is how many days lie between them."""
+    return [Sample(datetime.combine(day, NOON, UTC), value) for day, value in known.days.get(metric, {}).items()]
+
+
+def _main_nights(known: Knowledge) -> list[Night]:
+    """The longest sleep of each day whose efficiency is known: naps are none."""
+    longest = sorted(known.nights, key=lambda night: night.asleep or 0.0)
+    by_day = {night.day: night.efficiency for night in longest}
+    return [Night(day, 100 * efficiency) for day, efficiency in sorted(by_day.items()) if efficiency is not None]
