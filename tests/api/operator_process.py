@@ -25,6 +25,7 @@ IMAGES: Final[Mapping[str, str]] = {
     "AUREN_IMAGE_NEUROS_ADVANCED": "auren/neuros-advanced:test",
     "AUREN_IMAGE_BIOMETRIC_PRODUCTION": "auren/biometric-production:test",
     "AUREN_IMAGE_BIOMETRIC_BRIDGE": "auren/biometric-bridge:test",
+    "AUREN_IMAGE_LOCAL_MODEL": "auren/local-model:test",
     "AUREN_IMAGE_JOBS": "auren/jobs:test",
     "AUREN_IMAGE_KAFKA": "apache/kafka:4.3.1",
     "AUREN_IMAGE_TIMESCALEDB": "timescale/timescaledb:2.19.3-pg17",

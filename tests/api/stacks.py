@@ -23,6 +23,7 @@ RICH_SPEC: Final[Mapping[str, Any]] = {
         "env": [{"name": "AUREN_LOG_LEVEL", "value": "debug"}],
         "labels": {"example.com/team": "agents"},
         "annotations": {"example.com/contact": "agents"},
+        "llm": {"mode": "local"},
     },
     "bridge": {
         "nodeSelector": {"kubernetes.io/hostname": "fake"},
