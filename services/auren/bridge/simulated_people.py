@@ -141,12 +141,12 @@ class Person:
         return int(of_the_day * waking)
 
     def night(self, day: datetime) -> Night:
-        """The night that ended on a day: four or five cycles, three of a bad one."""
+        """The night that ended on a day: the person's four or five cycles, three of a bad one."""
         start = midnight(day) - timedelta(
             minutes=int(self._level("bedtime", 30, 90) + self._of(day, "bedtime", -30, 30))
         )
         bad = self._is_bad(day)
-        cycles = BAD_CYCLES if bad else 4 + int(self._of(day, "cycles", 0, 2))
+        cycles = BAD_CYCLES if bad else 4 + int(self._level("cycles", 0, 2))
         stages = tuple(
             (stage, max(1, minutes + int(self._of(day, f"{stage}{cycle}", -4, 5)) + _towards_morning(stage, cycle)))
             for cycle in range(cycles)

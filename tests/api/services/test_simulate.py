@@ -19,6 +19,7 @@ from tests.api.services.platform import AUDIENCE, ISSUER, Platform, Service, new
 from tests.api.services.waiting import until
 
 USER = "biometric-bridge"
+REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -99,14 +100,31 @@ async def test_a_bad_night_after_three_weeks_is_reflex_from_a_trusted_baseline(
     code, table = await simulate(bridge, providers, *arguments, "--history-days", "21", "--bad-night")
     assert code == 0, table
 
-    async def reflex() -> bool:
-        return (await _mode(platform, biometric, person))["mode"] == "reflex"
-
-    await until(reflex, seconds=180)
+    page = providers / "build" / "page.html"
+    code, said = await learnt(biometric, platform, person, page, "--mode", "reflex", "--patience", "180")
+    assert code == 0, said
+    assert re.search(r"^  hrv_rmssd +[\d.]+ ± [\d.]+ ms \(21 of 28 days, trusted\)$", said, re.MULTILINE), said
+    assert re.search(r"^  reflex, since .* below the usual ", said, re.MULTILINE), said
+    assert b"HRV" in page.read_bytes()
+    code, said = await learnt(biometric, platform, person, page, "--mode", "guardian", "--patience", "0")
+    assert (code, said.splitlines()[-1]) == (1, "learnt: after 0 s the mode is reflex, not guardian")
     mode = await _mode(platform, biometric, person)
     assert mode["rule"] == "hrv-fall", mode
     assert all(found["value"] < 0.7 * found["baseline"] for found in mode["evidence"]), mode
     collector.server.stop()
+
+
+async def learnt(biometric: Service, platform: Platform, person: str, page: Path, *arguments: str) -> tuple[int, str]:
+    """What hack/simulate.sh shows of a person: exit code and output."""
+    header = page.parent.parent / "authorization"
+    header.write_text(f"Authorization: {platform.bearer(person, 'read:biometrics')['Authorization']}\n")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "hack/learnt", person, "--url", biometric.url(""), "--authorization", str(header),
+        "--page", str(page), "--sources", "terra,healthkit", "--days", "21", *arguments,
+        cwd=REPOSITORY, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    out, _ = await process.communicate()
+    return process.returncode or 0, out.decode()
 
 
 async def _mode(platform: Platform, biometric: Service, person: str) -> dict[str, Any]:
