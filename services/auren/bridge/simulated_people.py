@@ -29,7 +29,8 @@ BAD_AWAKE_MINUTES: Final = 20
 """More awake in each cycle. A bad night is over before the same night would be as a good one."""
 
 NIGHT_SAMPLES: Final = 5
-"""How often a watch measures HRV between midnight and the morning."""
+NIGHT_SAMPLE_EVERY: Final = timedelta(minutes=25)
+"""How often a watch measures HRV after midnight."""
 
 
 class Chance:
@@ -160,9 +161,11 @@ class Person:
         return night if night.end <= now else self.night(now - DAY)
 
     def night_samples(self, day: datetime) -> list[datetime]:
-        """When HRV was measured in the night that ended on a day; of that day, so none before midnight."""
-        first, minutes = midnight(day), (self.night(day).end - midnight(day)) // MINUTE
-        return [first + MINUTE * (minutes * number // (NIGHT_SAMPLES + 1)) for number in range(1, NIGHT_SAMPLES + 1)]
+        """When HRV was measured in the night that ended on a day: after midnight, and before the shortest one ends.
+
+        Good or bad, a night is measured at the same moments, so what is told of it takes the place of what was told.
+        """
+        return [midnight(day) + NIGHT_SAMPLE_EVERY * number for number in range(1, NIGHT_SAMPLES + 1)]
 
     @property
     def _rmssd_level_ms(self) -> float:

@@ -76,6 +76,9 @@ def test_a_bad_night_is_over_before_it_would_be_as_a_good_one(now: datetime) -> 
     assert bad_night.start == good_night.start
     assert timedelta(hours=4) < bad_night.end - bad_night.start < good_night.end - good_night.start
     assert efficiency(bad_night.stages) < 0.85 < efficiency(good_night.stages)
+    assert midnight(now) - timedelta(days=1) < bad.night_samples(bad_night.end)[0]
+    assert bad.night_samples(bad_night.end)[-1] < bad_night.end
+    assert bad.night_samples(bad_night.end) == ANNA.night_samples(good_night.end)
     assert bad_night.minutes("awake") > 2 * good_night.minutes("awake")
 
 
