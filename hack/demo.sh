@@ -64,6 +64,7 @@ $(endpoints)
 
 What to try next:
   hack/try.sh                                        a measurement on its way, and NEUROS' answer to it
+  hack/simulate.sh --history-days 21 --bad-night     three weeks of made-up people: what is usual, and a mode with its reason
   hack/kubectl -n auren delete deployment demo-neuros-advanced
   hack/kubectl -n auren get deployment,aurenstack    it is back
   hack/kubectl -n auren get events --field-selector reason=Healed

@@ -1,12 +1,30 @@
 #!/usr/bin/env bash
 # Shows a stack without a wearable: made-up people's phones and Terra deliver to its bridge, signed as in life, and what
-# they sent is read back from its API. Switches the provider `terra` on, with a new secret where the stack has none.
-# usage: simulate.sh [SECONDS] [DELIVERIES-PER-SECOND] [STACK] [NAMESPACE]      (default: 20 10 demo auren)
+# the stack has learnt of the first one is read back from its API. Switches the provider `terra` on, with a new secret
+# where the stack has none.
+# usage: simulate.sh [--history-days N] [--bad-night] [SECONDS] [DELIVERIES-PER-SECOND] [STACK] [NAMESPACE]
+# default: 20 10 demo auren, without a history. --history-days 21 --bad-night: three weeks before, so that it is known
+# what is usual, and a last night that is a bad one, so that the mode becomes reflex.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
-seconds=${1:-20} rate=${2:-10} stack=${3:-demo} namespace=${4:-auren}
+
+days=0 more=() mode=() words=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --history-days) days=${2:-}; shift ;;
+    --history-days=*) days=${1#*=} ;;
+    --bad-night) more=(--bad-night) ;;
+    -*) usage ;;
+    *) words+=("$1") ;;
+  esac
+  shift || usage
+done
+seconds=${words[0]:-20} rate=${words[1]:-10} stack=${words[2]:-demo} namespace=${words[3]:-auren}
 case $seconds$rate in *[!0-9.]* | "") usage ;; esac
-need curl=curl openssl=openssl
+case $days in *[!0-9]* | "" | ???*) usage ;; esac
+# fewer days are no usual value that a night could be compared with
+if [ ${#more[@]} -gt 0 ] && [ "$days" -ge 7 ]; then mode=(--mode reflex); fi
+need openssl=openssl
 
 kubectl() { "$HACK/kubectl" -n "$namespace" "$@"; }
 secret=terra-credentials
@@ -29,19 +47,14 @@ auth=$(kubectl get aurenstack "$stack" -o jsonpath='{.spec.auth.issuer} {.spec.a
 kubectl get secret "$stack-auth" -o jsonpath='{.data.private\.pem}' | base64 -d |
   "$HACK/run" "$REPO/.venv/bin/python" -m auren.bridge simulate --providers healthkit,terra --users 3 \
     --rate "$rate" --seconds "$seconds" --url "http://$stack-biometric-bridge.$namespace.svc:8889" \
+    --history-days "$days" "${more[@]}" \
     --secrets-dir "$folder" --token-key /dev/stdin --issuer "${auth% *}" --audience "${auth#* }"
 
 user=simulated-0001
-echo "What is stored of $user: GET /latest/$user at $stack-biometric-production"
+echo
+echo "What $stack-biometric-production has of $user"
 echo "Authorization: Bearer $("$HACK/token" "$user" read:biometrics "$stack" "$namespace")" >"$folder/authorization"
-for _ in $(seq 60); do
-  if "$HACK/run" curl -sS --fail --max-time 10 -H "@$folder/authorization" -o "$folder/latest" \
-    "http://$stack-biometric-production.$namespace.svc:8888/latest/$user" 2>/dev/null &&
-    grep -q '"source":"terra' "$folder/latest" && grep -q '"source":"healthkit' "$folder/latest"; then
-    "$REPO/.venv/bin/python" -m json.tool --no-ensure-ascii "$folder/latest"
-    exit 0
-  fi
-  sleep 1
-done
-cat "$folder/latest" 2>/dev/null || true
-die "within a minute not both providers' values were stored; the collector's lag and dead letters say why"
+"$HACK/run" "$REPO/.venv/bin/python" "$HACK/learnt" "$user" --authorization "$folder/authorization" \
+  --url "http://$stack-biometric-production.$namespace.svc:8888" --page "$REPO/build/report-$user.html" \
+  --sources terra,healthkit --days "$days" "${mode[@]}" ||
+  die "not all of it was learnt; the collector's lag and dead letters say why"

@@ -1,9 +1,10 @@
 """`python -m auren.bridge simulate`: signed deliveries of every provider about people who do not exist.
 
 It sends at a steady rate whether or not answers come (open loop), so a slow bridge shows as latency and not as fewer
-deliveries; beyond MAX_IN_FLIGHT unanswered ones it holds back and says so. It always ends by itself. What it sends is
-real to the bridge: a stack that it is pointed at stores it, under the user ids that it is given. Notices of Oura and
-WHOOP hold ids of the vendor only, so they wait in the bridge until its connections know those ids.
+deliveries; beyond MAX_IN_FLIGHT unanswered ones it holds back and says so. Days of the past go before, one delivery
+after the other. It always ends by itself. What it sends is real to the bridge: a stack that it is pointed at stores it,
+under the user ids that it is given. Notices of Oura and WHOOP hold ids of the vendor only, so they wait in the bridge
+until its connections know those ids.
 """
 
 from __future__ import annotations
@@ -27,14 +28,20 @@ import httpx
 
 from auren.auth import SCOPE_PUSH_HEALTHKIT, mint
 from auren.bridge.credentials import CLIENT_SECRET, SIGNING_SECRET, Credentials
+from auren.bridge.simulated_history import History
 from auren.bridge.simulated_people import Person, people
-from auren.bridge.simulated_vendors import PROVIDERS, Sent, deliver
+from auren.bridge.simulated_vendors import PAST, PROVIDERS, Sent, deliver
 
 MAX_RATE: Final = 1000.0
 """Deliveries a second. Two busy cores that bridge and broker shared kept up with 200 to 400; the report says if not."""
 MAX_SECONDS: Final = 24 * 3600.0
 MAX_DELIVERIES: Final = 1_000_000
 MAX_USERS: Final = 10_000
+MAX_HISTORY_DAYS: Final = 60
+"""The biometric service keeps what is older than 29 days when it comes as `late`: shown, but nothing learnt from it."""
+MAX_HISTORY_DELIVERIES: Final = 100_000
+HISTORY_SECONDS_EACH: Final = 0.1
+"""What a delivery of the past takes at most where all is well; tokens are made to last for so long."""
 MAX_IN_FLIGHT: Final = 500
 TELL_LATE_SECONDS: Final = 0.1
 TIMEOUT_SECONDS: Final = 10.0
@@ -80,12 +87,21 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is sent: `rate` deliveries a second for `seconds`, provider by provider, person by person."""
+    """What is sent: `history`, then `rate` deliveries a second for `seconds`, provider by provider, person by person.
+
+    Its length is that of the steady part.
+    """
 
     providers: Sequence[str]
     people: Sequence[Person]
     rate: float
     seconds: float
+    history: History | None = None
+
+    @property
+    def past(self) -> int:
+        """How many deliveries the history has."""
+        return len(self.history) if self.history else 0
 
     def __len__(self) -> int:
         return math.ceil(self.rate * self.seconds)
@@ -108,6 +124,7 @@ class Simulation:
         self._keys = keys
         self._flying: set[asyncio.Task[None]] = set()
         self.outcomes = {provider: Outcome() for provider in plan.providers}
+        self.history = Outcome()
         self.held_back = 0
         self.late_seconds = 0.0
         """The longest that a delivery was made after it was due: beyond a little, this process is what is slow."""
@@ -115,14 +132,30 @@ class Simulation:
     @property
     def successful(self) -> bool:
         """Whether every planned delivery was sent and answered with 2xx."""
-        return self.total().accepted == len(self._plan)
+        return self.total().accepted == len(self._plan) and self.history.accepted == self._plan.past
 
     def total(self) -> Outcome:
-        """Of all providers."""
+        """Of all providers, without the history."""
         return sum(self.outcomes.values(), Outcome())
 
     async def run(self) -> None:
-        """Send everything when it is due, then wait for what is unanswered."""
+        """Send the history, then everything when it is due; then wait for what is unanswered."""
+        await self._send_history()
+        await self._send_steadily()
+        if self._flying:
+            await asyncio.wait(set(self._flying))
+
+    async def _send_history(self) -> None:
+        """Oldest first, each when the one before is accepted. One that is not ends it: a bridge that is away for one
+        is away for all, and each would wait in vain."""
+        loop = asyncio.get_running_loop()
+        for past in self._plan.history or ():
+            sent = past.delivery(datetime.now(UTC), self._keys(past.provider, past.person))
+            await self._send(sent, self.history, loop.time())
+            if self.history.other:
+                return
+
+    async def _send_steadily(self) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
         for index in range(len(self._plan)):
@@ -133,14 +166,11 @@ class Simulation:
                 self.held_back += 1
                 continue
             sent = self._plan.delivery(index, datetime.now(UTC), self._keys)
-            task = asyncio.create_task(self._send(sent, due))
+            task = asyncio.create_task(self._send(sent, self.outcomes[sent.provider], due))
             self._flying.add(task)
             task.add_done_callback(self._flying.discard)
-        if self._flying:
-            await asyncio.wait(set(self._flying))
 
-    async def _send(self, sent: Sent, due: float) -> None:
-        outcome = self.outcomes[sent.provider]
+    async def _send(self, sent: Sent, outcome: Outcome, due: float) -> None:
         outcome.sent += 1
         answer: int | str
         try:
@@ -150,12 +180,17 @@ class Simulation:
         outcome.add(answer, asyncio.get_running_loop().time() - due)
 
     def report(self) -> str:
-        """A table, a line for each provider and one for all."""
+        """A table, a line for each provider, one for all, and one for the history where there is any."""
         lines = [f"{'provider':<10}{'sent':>9}{'2xx':>9}{'p50 ms':>9}{'p99 ms':>9}  other"]
-        for name, outcome in [*self.outcomes.items(), ("all", self.total())]:
+        history = [("history", self.history)] if self._plan.past else []
+        for name, outcome in [*self.outcomes.items(), ("all", self.total()), *history]:
             times = "".join(f"{1000 * percentile(outcome.seconds, percent):>9.1f}" for percent in (50, 99))
             other = ", ".join(f"{answer}: {count}" for answer, count in sorted(outcome.other.items()))
             lines.append(f"{name:<10}{outcome.sent:>9}{outcome.accepted:>9}{times}  {other or '-'}")
+        if self.history.sent < self._plan.past:
+            lines.append(
+                f"{self._plan.past - self.history.sent} of the history were not sent, after one that was not accepted"
+            )
         if self.held_back:
             lines.append(f"{self.held_back} held back: {MAX_IN_FLIGHT} were unanswered")
         if self.late_seconds > TELL_LATE_SECONDS:
@@ -228,13 +263,26 @@ def plan_of(options: argparse.Namespace) -> Plan:
         raise RefusedError(f"rate times seconds is at most {MAX_DELIVERIES}")
     if not 0 < len(options.users) <= MAX_USERS:
         raise RefusedError(f"--users are from 1 to {MAX_USERS}")
-    return Plan(options.providers, people(options.users, options.seed), options.rate, options.seconds)
+    now = datetime.now(UTC)
+    who = people(options.users, options.seed, bad_night_before=now if options.bad_night else None)
+    return Plan(options.providers, who, options.rate, options.seconds, _history(options, who, now))
 
 
-def keys_of(options: argparse.Namespace) -> Keys:
+def _history(options: argparse.Namespace, who: Sequence[Person], now: datetime) -> History:
+    if not 0 <= options.history_days <= MAX_HISTORY_DAYS:
+        raise RefusedError(f"--history-days is from 0 to {MAX_HISTORY_DAYS}")
+    history = History(options.providers, who, options.history_days, now)
+    if options.history_days and not len(history):
+        raise RefusedError(f"--history-days needs one of {', '.join(PAST)} among the --providers")
+    if len(history) > MAX_HISTORY_DELIVERIES:
+        raise RefusedError(f"the history has {len(history)} deliveries, at most {MAX_HISTORY_DELIVERIES} are sent")
+    return history
+
+
+def keys_of(options: argparse.Namespace, plan: Plan) -> Keys:
     """The secrets and tokens that the plan needs. Raises RefusedError naming what is missing."""
     found = {name: _secret(options.secrets_dir, name) for name in options.providers if name in SECRETS}
-    tokens: dict[str, bytes] = _tokens(options) if set(options.providers) - set(SECRETS) else {}
+    tokens: dict[str, bytes] = _tokens(options, plan) if set(options.providers) - set(SECRETS) else {}
 
     def key(provider: str, person: Person) -> bytes:
         return found[provider] if provider in found else tokens[person.user_id]
@@ -249,7 +297,7 @@ def _secret(folder: Path, provider: str) -> bytes:
     return secret
 
 
-def _tokens(options: argparse.Namespace) -> dict[str, bytes]:
+def _tokens(options: argparse.Namespace, plan: Plan) -> dict[str, bytes]:
     """A token by user; a given one speaks for its own user whoever the person is."""
     if options.token:
         return dict.fromkeys(options.users, options.token.encode())
@@ -264,7 +312,7 @@ def _tokens(options: argparse.Namespace) -> dict[str, bytes]:
                 audience=options.audience,
                 subject=user,
                 scope=SCOPE_PUSH_HEALTHKIT,
-                ttl_seconds=int(options.seconds) + 600,
+                ttl_seconds=int(plan.seconds + plan.past * HISTORY_SECONDS_EACH) + 600,
             ).encode()
             for user in options.users
         }
@@ -300,6 +348,14 @@ def parser() -> argparse.ArgumentParser:
     add("--providers", type=_providers, default=",".join(PROVIDERS), help="who sends (%(default)s)")
     add("--users", type=_names, default="3", help="how many made-up people, or user ids between commas (%(default)s)")
     add("--seed", type=int, default=1, help="equal seeds make equal people, ids and measurements (%(default)s)")
+    add(
+        "--history-days",
+        type=int,
+        default=0,
+        metavar="N",
+        help=f"before, each day of the last N, of {', '.join(PAST)}; at most {MAX_HISTORY_DAYS} (%(default)s)",
+    )
+    add("--bad-night", action="store_true", help="the last night of each is a bad one: HRV falls, resting pulse rises")
     add("--secrets-dir", type=Path, default=DEFAULT_SECRETS_DIR, help="has PROVIDER/client-secret … (%(default)s)")
     add("--token-key", type=Path, help="the stack's private key (PEM): makes a healthkit token for each person")
     add("--token", help="one token for all pushes of healthkit, which then are all its own user's")
@@ -330,11 +386,12 @@ def main(arguments: Sequence[str]) -> int:
         host = host_of(options.url)
         if not options.anywhere:
             require_near(host)
-        keys = keys_of(options)
+        keys = keys_of(options, plan)
     except RefusedError as error:
         print(f"simulate: {error}", file=sys.stderr)
         return 2
-    print(f"{len(plan)} deliveries in {plan.seconds:.0f} s, seed {options.seed}", file=sys.stderr)
+    past = f"{plan.past} deliveries of {options.history_days} days before, then " if plan.past else ""
+    print(f"{past}{len(plan)} deliveries in {plan.seconds:.0f} s, seed {options.seed}", file=sys.stderr)
     try:
         return asyncio.run(_run(options, plan, keys))
     except KeyboardInterrupt:

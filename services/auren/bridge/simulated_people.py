@@ -1,7 +1,8 @@
 """People who do not exist: their ids at each vendor, and what a wearable would measure of them at any moment.
 
 Everything is a function of the seed, the person and the time. Two deliveries whose windows overlap tell the same of the
-same minute, and a second run with the same seed tells the same of the same day.
+same minute, and a second run with the same seed tells the same of the same day. People differ from each other by much
+more than one of them differs from day to day, so a baseline of two weeks says something. One night may be a bad one.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import hashlib
 import math
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
 from typing import Final, NamedTuple
 
 MINUTE: Final = timedelta(minutes=1)
@@ -19,6 +20,17 @@ DAY: Final = timedelta(days=1)
 
 CYCLE_MINUTES: Final = (("light", 24), ("deep", 20), ("light", 18), ("rem", 22), ("awake", 3))
 """One cycle of a night, about 90 minutes; deep sleep gets shorter and REM longer towards the morning."""
+
+BAD_HRV_SHARE: Final = 0.61
+"""Of the usual HRV after a bad night: more than 30 % below it, but never less than half of the reading before."""
+BAD_RESTING_RISE: Final = 15.0
+BAD_CYCLES: Final = 3
+BAD_AWAKE_MINUTES: Final = 20
+"""More awake in each cycle. A bad night is over before the same night would be as a good one."""
+
+NIGHT_SAMPLES: Final = 5
+NIGHT_SAMPLE_EVERY: Final = timedelta(minutes=25)
+"""How often a watch measures HRV after midnight."""
 
 
 class Chance:
@@ -66,10 +78,18 @@ class Night(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """One simulated person. `user_id` is ours, the others are what the vendors call the same person."""
+    """One simulated person. `user_id` is ours, the others are what the vendors call the same person.
+
+    What a day is measured at depends on the night before it; the night that ended on `bad_day` was a bad one.
+    """
 
     chance: Chance
     user_id: str
+    bad_day: date | None = None
+
+    def after_a_bad_night(self, now: datetime) -> Person:
+        """The same person, whose last night at `now` was a bad one."""
+        return replace(self, bad_day=self.last_night(now).end.date())
 
     @property
     def oura_id(self) -> str:
@@ -88,8 +108,8 @@ class Person:
 
     def resting_heart_rate(self, day: datetime) -> float:
         """Per minute; the person's own level with a little of the day."""
-        level = self.chance.between(48, 66, self.user_id, "resting")
-        return round(level + self._of(day, "resting", -2, 2), 1)
+        usual = self._level("resting", 48, 66) + self._of(day, "resting", -2, 2)
+        return round(usual + (BAD_RESTING_RISE if self._is_bad(day) else 0), 1)
 
     def heart_rate(self, minute: datetime) -> float:
         """Per minute: low in the night, high in the afternoon, never twice the same."""
@@ -98,42 +118,68 @@ class Person:
         return round(self.resting_heart_rate(minute) + 4 + 24 * awake + noise, 1)
 
     def hrv_rmssd_ms(self, day: datetime) -> float:
-        """Milliseconds."""
-        return round(self._of(day, "rmssd", 25, 75), 1)
+        """Milliseconds; of the whole night."""
+        return round(self._hrv_share(day) * (self._rmssd_level_ms + self._of(day, "rmssd", -3, 3)), 1)
 
-    def hrv_sdnn_ms(self, day: datetime) -> float:
-        """Milliseconds."""
-        return round(self._of(day, "sdnn", 35, 90), 1)
+    def hrv_sdnn_ms(self, day: datetime, sample: int) -> float:
+        """Milliseconds; of one of the NIGHT_SAMPLES, from 0."""
+        level = self._rmssd_level_ms + self._level("sdnn above rmssd", 8, 20)
+        noise = self._of(day, "sdnn", -3, 3) + self._of(day, f"sdnn{sample}", -1.5, 1.5)
+        return round(self._hrv_share(day) * (level + noise), 1)
 
     def spo2_percent(self, day: datetime) -> float:
         """Percent."""
-        return round(self._of(day, "spo2", 94, 99), 1)
+        return round(self._level("spo2", 95.5, 97.5) + self._of(day, "spo2", -0.8, 0.8), 1)
 
     def respiratory_rate(self, day: datetime) -> float:
         """Breaths per minute."""
-        return round(self._of(day, "breaths", 12, 18), 1)
+        return round(self._level("breaths", 13, 17) + self._of(day, "breaths", -0.6, 0.6), 1)
 
     def steps_until(self, moment: datetime) -> int:
         """Steps of the day so far: none before 7, all by 22 o'clock."""
-        of_the_day = self._of(moment, "steps", 4000, 13000)
+        of_the_day = self._level("steps", 6000, 10_000) + self._of(moment, "steps", -2000, 2000)
         waking = min(1.0, max(0.0, (moment.hour + moment.minute / 60 - 7) / 15))
         return int(of_the_day * waking)
 
     def night(self, day: datetime) -> Night:
-        """The night that ended on a day: four or five cycles."""
-        start = midnight(day) - timedelta(minutes=int(self._of(day, "bedtime", 0, 120)))
-        cycles = 4 + int(self._of(day, "cycles", 0, 2))
+        """The night that ended on a day: the person's four or five cycles, three of a bad one."""
+        start = midnight(day) - timedelta(
+            minutes=int(self._level("bedtime", 30, 90) + self._of(day, "bedtime", -30, 30))
+        )
+        bad = self._is_bad(day)
+        cycles = BAD_CYCLES if bad else 4 + int(self._level("cycles", 0, 2))
         stages = tuple(
             (stage, max(1, minutes + int(self._of(day, f"{stage}{cycle}", -4, 5)) + _towards_morning(stage, cycle)))
             for cycle in range(cycles)
             for stage, minutes in CYCLE_MINUTES
         )
-        return Night(start, stages)
+        return Night(start, _restless(stages) if bad else stages)
 
     def last_night(self, now: datetime) -> Night:
         """The last night that is over."""
         night = self.night(now)
         return night if night.end <= now else self.night(now - DAY)
+
+    def night_samples(self, day: datetime) -> list[datetime]:
+        """When HRV was measured in the night that ended on a day: after midnight, and before the shortest one ends.
+
+        Good or bad, a night is measured at the same moments, so what is told of it takes the place of what was told.
+        """
+        return [midnight(day) + NIGHT_SAMPLE_EVERY * number for number in range(1, NIGHT_SAMPLES + 1)]
+
+    @property
+    def _rmssd_level_ms(self) -> float:
+        return self._level("rmssd", 45, 75)
+
+    def _is_bad(self, day: datetime) -> bool:
+        return day.date() == self.bad_day
+
+    def _hrv_share(self, day: datetime) -> float:
+        return BAD_HRV_SHARE if self._is_bad(day) else 1.0
+
+    def _level(self, what: str, low: float, high: float) -> float:
+        """What is the person's own, every day."""
+        return self.chance.between(low, high, self.user_id, what)
 
     def _of(self, day: datetime, what: str, low: float, high: float) -> float:
         return self.chance.between(low, high, self.user_id, what, day.date().isoformat())
@@ -143,12 +189,17 @@ def _towards_morning(stage: str, cycle: int) -> int:
     return {"deep": -4 * cycle, "rem": 3 * cycle}.get(stage, 0)
 
 
+def _restless(stages: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
+    return tuple((stage, minutes + (BAD_AWAKE_MINUTES if stage == "awake" else 0)) for stage, minutes in stages)
+
+
 def midnight(day: datetime) -> datetime:
     """The first moment of a day."""
     return day.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-def people(names: Sequence[str], seed: int) -> list[Person]:
-    """The people of these user ids."""
+def people(names: Sequence[str], seed: int, *, bad_night_before: datetime | None = None) -> list[Person]:
+    """The people of these user ids; each one's last night before a moment (UTC) may have been a bad one."""
     chance = Chance(seed)
-    return [Person(chance, name) for name in names]
+    crowd = [Person(chance, name) for name in names]
+    return crowd if bad_night_before is None else [person.after_a_bad_night(bad_night_before) for person in crowd]

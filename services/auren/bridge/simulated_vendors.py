@@ -21,6 +21,7 @@ from auren.bridge.simulated_people import DAY, MINUTE, Chance, Person, midnight
 Document = dict[str, Any]
 Headers = dict[str, str]
 
+HOUR: Final = 60 * MINUTE
 WINDOW_MINUTES: Final = 10
 """How far back a push of samples reaches. Pushes come more often than that, so windows overlap as in life."""
 
@@ -47,11 +48,21 @@ class Sent:
 
 def deliver(provider: str, person: Person, number: int, now: datetime, key: bytes) -> Sent:
     """Delivery `number` about a person at `now` (UTC). `key` signs; for healthkit it is the token."""
-    document = DOCUMENTS[provider](person, number, now)
+    return _signed(provider, person, DOCUMENTS[provider](person, number, now), number, now, key)
+
+
+def deliver_past(provider: str, person: Person, part: int, evening: datetime, now: datetime, key: bytes) -> Sent:
+    """Of PAST_PARTS, one about the day that ends with `evening` (UTC), sent and signed at `now`."""
+    document = PAST[provider](person, part, evening, now)
+    return _signed(provider, person, document, f"{evening:%Y-%m-%d}/{part}", now, key)
+
+
+def _signed(provider: str, person: Person, document: Document, which: object, now: datetime, key: bytes) -> Sent:
+    """`which` tells deliveries of the same moment apart."""
     body = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
     headers = {"content-type": "application/json"} | SIGNATURES[provider](key, body, milliseconds(now))
     if provider == "terra":
-        headers |= _terra_headers(person.chance, number, now)
+        headers |= _terra_headers(person.chance, which, now)
     return Sent(provider, f"/webhooks/{provider}", body, headers)
 
 
@@ -90,11 +101,11 @@ def _hmac(secret: bytes, prefix: str, body: bytes) -> hmac.HMAC:
     return signer
 
 
-def _terra_headers(chance: Chance, number: int, now: datetime) -> Headers:
+def _terra_headers(chance: Chance, which: object, now: datetime) -> Headers:
     return {
-        "x-terra-trace-id": chance.uuid("terra-trace", number, now.isoformat()),
+        "x-terra-trace-id": chance.uuid("terra-trace", which, now.isoformat()),
         "x-terra-ordering-timestamp": str(milliseconds(now)),
-        "terra-reference": chance.uuid("terra-reference", number, now.isoformat()),
+        "terra-reference": chance.uuid("terra-reference", which, now.isoformat()),
     }
 
 
@@ -122,9 +133,22 @@ def whoop(person: Person, number: int, now: datetime) -> Document:
 
 
 def terra(person: Person, number: int, now: datetime) -> Document:
-    """One daily, sleep or activity with its data. `reference_id` is our user id."""
+    """One daily, sleep or activity with its data."""
+    return _terra_message(person, number, now, minutes_before(now), now)
+
+
+def terra_past(person: Person, part: int, evening: datetime, now: datetime) -> Document:
+    """The same of a day that is over."""
+    return _terra_message(person, part, evening, half_hours_of(evening), now)
+
+
+def _terra_message(person: Person, number: int, told_at: datetime, minutes: list[datetime], now: datetime) -> Document:
+    """What is known at `told_at`. `reference_id` is our user id."""
     kind = TERRA_TYPES[number % len(TERRA_TYPES)]
-    data = {"daily": _terra_daily, "sleep": _terra_sleep, "activity": _terra_activity}[kind](person, now)
+    if kind == "daily":
+        data = _terra_daily(person, told_at, minutes)
+    else:
+        data = (_terra_sleep if kind == "sleep" else _terra_activity)(person, told_at)
     data["metadata"] |= {"upload_type": TERRA_AUTOMATIC[kind], "timestamp_localization": 0}
     return {
         "type": kind,
@@ -146,17 +170,14 @@ def _terra_time(moment: datetime) -> str:
     return moment.isoformat(timespec="microseconds")
 
 
-def _terra_daily(person: Person, now: datetime) -> Document:
+def _terra_daily(person: Person, now: datetime, minutes: list[datetime]) -> Document:
     """The day so far; what comes later of the same day is a superset."""
-    day, steps = midnight(now), person.steps_until(now)
+    day, steps, woke = midnight(now), person.steps_until(now), person.last_night(now).end
     return {
         "metadata": {"start_time": _terra_time(day), "end_time": _terra_time(day + DAY)},
         "heart_rate_data": {
-            "summary": {
-                "resting_hr_bpm": person.resting_heart_rate(now),
-                "avg_hrv_rmssd": person.hrv_rmssd_ms(now),
-            },
-            "detailed": {"hr_samples": _terra_heart_rates(person, minutes_before(now))},
+            "summary": _terra_night_hearts(person, woke),
+            "detailed": {"hr_samples": _terra_heart_rates(person, minutes)},
         },
         "distance_data": {
             "steps": steps,
@@ -168,8 +189,13 @@ def _terra_daily(person: Person, now: datetime) -> Document:
             "BMR_calories": 1500.0,
             "net_activity_calories": round(steps * 0.04, 1),
         },
-        "oxygen_data": {"avg_saturation_percentage": person.spo2_percent(now)},
+        "oxygen_data": {"avg_saturation_percentage": person.spo2_percent(woke)},
     }
+
+
+def _terra_night_hearts(person: Person, woke: datetime) -> Document:
+    """What was measured in the night that ended then."""
+    return {"resting_hr_bpm": person.resting_heart_rate(woke), "avg_hrv_rmssd": person.hrv_rmssd_ms(woke)}
 
 
 def _terra_heart_rates(person: Person, minutes: list[datetime]) -> list[Document]:
@@ -210,13 +236,8 @@ def _terra_sleep(person: Person, now: datetime) -> Document:
             "sleep_efficiency": round(100 * (1 - seconds["awake"] / in_bed), 1),
             "hypnogram_samples": levels,
         },
-        "heart_rate_data": {
-            "summary": {
-                "resting_hr_bpm": person.resting_heart_rate(now),
-                "avg_hrv_rmssd": person.hrv_rmssd_ms(now),
-            }
-        },
-        "respiration_data": {"breaths_data": {"avg_breaths_per_min": person.respiratory_rate(now)}},
+        "heart_rate_data": {"summary": _terra_night_hearts(person, night.end)},
+        "respiration_data": {"breaths_data": {"avg_breaths_per_min": person.respiratory_rate(night.end)}},
     }
 
 
@@ -256,19 +277,45 @@ def minutes_before(now: datetime) -> list[datetime]:
     return [last - MINUTE * before for before in range(WINDOW_MINUTES, 0, -1)]
 
 
+def half_hours_of(day: datetime) -> list[datetime]:
+    """The moments of a whole day that a past day's heart rates are told of."""
+    return [midnight(day) + 30 * MINUTE * number for number in range(48)]
+
+
 def healthkit(person: Person, number: int, now: datetime) -> Document:
     """Health Auto Export's push of the last minutes; every fifth one has the last night too."""
-    metrics = [
-        _metric("heart_rate", "count/min", [_heart_rate(person, minute) for minute in minutes_before(now)]),
-        _metric("step_count", "count", [_steps(person, minute) for minute in minutes_before(now)]),
-        _metric("resting_heart_rate", "count/min", [_daily(now, person.resting_heart_rate(now))]),
-        _metric("heart_rate_variability", "ms", [_daily(now, person.hrv_sdnn_ms(now))]),
-        _metric("blood_oxygen_saturation", "%", [_daily(now, person.spo2_percent(now))]),
-        _metric("respiratory_rate", "count/min", [_daily(now, person.respiratory_rate(now))]),
-    ]
+    steps = [_steps(person, minute, MINUTE) for minute in minutes_before(now)]
+    metrics = _pushed(person, now, minutes_before(now), steps)
     if number % 5 == 0:
         metrics.append(_metric("sleep_analysis", "hr", [_sleep(person, now)]))
     return {"data": {"metrics": metrics, "workouts": []}}
+
+
+def healthkit_past(person: Person, _part: int, evening: datetime, _now: datetime) -> Document:
+    """The app's export of a day that is over, its steps by the hour."""
+    steps = [_steps(person, midnight(evening) + hour * HOUR, HOUR) for hour in range(24)]
+    metrics = _pushed(person, evening, half_hours_of(evening), steps)
+    return {"data": {"metrics": [*metrics, _metric("sleep_analysis", "hr", [_sleep(person, evening)])], "workouts": []}}
+
+
+def _pushed(person: Person, now: datetime, minutes: list[datetime], steps: list[Document]) -> list[Document]:
+    """Heart rates of these minutes, steps, and what was measured in the last night."""
+    woke = person.last_night(now).end
+    return [
+        _metric("heart_rate", "count/min", [_heart_rate(person, minute) for minute in minutes]),
+        _metric("step_count", "count", steps),
+        _metric("resting_heart_rate", "count/min", [_daily(woke, person.resting_heart_rate(woke))]),
+        _metric("heart_rate_variability", "ms", _variability(person, woke)),
+        _metric("blood_oxygen_saturation", "%", [_daily(woke, person.spo2_percent(woke))]),
+        _metric("respiratory_rate", "count/min", [_daily(woke, person.respiratory_rate(woke))]),
+    ]
+
+
+def _variability(person: Person, woke: datetime) -> list[Document]:
+    return [
+        {"date": _hae_time(moment), "qty": person.hrv_sdnn_ms(woke, number)}
+        for number, moment in enumerate(person.night_samples(woke))
+    ]
 
 
 def _metric(name: str, units: str, samples: list[Document]) -> Document:
@@ -284,12 +331,12 @@ def _heart_rate(person: Person, minute: datetime) -> Document:
     return {"date": _hae_time(minute), "Min": round(rate - 2, 1), "Avg": rate, "Max": round(rate + 3, 1)}
 
 
-def _steps(person: Person, minute: datetime) -> Document:
-    return {"date": _hae_time(minute), "qty": max(0, person.steps_until(minute + MINUTE) - person.steps_until(minute))}
+def _steps(person: Person, start: datetime, span: timedelta) -> Document:
+    return {"date": _hae_time(start), "qty": max(0, person.steps_until(start + span) - person.steps_until(start))}
 
 
-def _daily(now: datetime, quantity: float) -> Document:
-    return {"date": _hae_time(midnight(now)), "qty": quantity}
+def _daily(day: datetime, quantity: float) -> Document:
+    return {"date": _hae_time(midnight(day)), "qty": quantity}
 
 
 def _sleep(person: Person, now: datetime) -> Document:
@@ -319,6 +366,13 @@ DOCUMENTS: Final[Mapping[str, Callable[[Person, int, datetime], Document]]] = {
     "terra": terra,
     "healthkit": healthkit,
 }
+PAST: Final[Mapping[str, Callable[[Person, int, datetime, datetime], Document]]] = {
+    "terra": terra_past,
+    "healthkit": healthkit_past,
+}
+"""Who delivers data of days that are over: a notice of Oura or WHOOP has none."""
+PAST_PARTS: Final[Mapping[str, int]] = {"terra": len(TERRA_TYPES), "healthkit": 1}
+"""Deliveries that make a day of the past."""
 SIGNATURES: Final[Mapping[str, Callable[[bytes, bytes, int], Headers]]] = {
     "oura": sign_oura,
     "whoop": sign_whoop,

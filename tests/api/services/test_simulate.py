@@ -6,6 +6,7 @@ import asyncio
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -15,8 +16,10 @@ from auren.bridge.simulate import SECRETS
 from auren.bridge.simulated_vendors import PROVIDERS
 from auren.topics import EVENTS, WEBHOOKS
 from tests.api.services.platform import AUDIENCE, ISSUER, Platform, Service, new_user
+from tests.api.services.waiting import until
 
 USER = "biometric-bridge"
+REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -74,3 +77,70 @@ async def test_a_secret_that_the_bridge_does_not_have_is_told(platform: Platform
     code, table = await simulate(bridge, providers, "--providers", "whoop", "--rate", "40", "--seconds", "0.1")
     assert code == 1
     assert "503: 4" in table
+
+
+async def test_a_bad_night_after_three_weeks_is_reflex_from_a_trusted_baseline(
+    platform: Platform, providers: Path
+) -> None:
+    bridge = platform.service("auren.bridge", "serve", user=USER, environment={"AUREN_PROVIDERS_DIR": str(providers)})
+    collector = platform.service("auren.bridge", "collect", user=USER)
+    biometric = platform.service("auren.biometric", user="biometric-production")
+    for service in (bridge, biometric):
+        service.wait_ready()
+    person = new_user()
+    arguments = ("--providers", "healthkit,terra", "--users", person, "--rate", "20", "--seconds", "0.5")
+
+    code, table = await simulate(bridge, providers, *arguments, "--history-days", "21")
+    assert code == 0, table
+    assert re.search(r"^history +84 +84 +[\d.]+ +[\d.]+  -$", table, re.MULTILINE), table
+    await until(lambda: _baselines(platform, biometric, person, 21), seconds=180)
+    mode = await _mode(platform, biometric, person)
+    assert (mode["mode"], mode["rule"]) == ("baseline", None)
+
+    code, table = await simulate(bridge, providers, *arguments, "--history-days", "21", "--bad-night")
+    assert code == 0, table
+
+    page = providers / "build" / "page.html"
+    code, said = await learnt(biometric, platform, person, page, "--mode", "reflex", "--patience", "180")
+    assert code == 0, said
+    assert re.search(r"^  hrv_rmssd +[\d.]+ ± [\d.]+ ms \(21 of 28 days, trusted\)$", said, re.MULTILINE), said
+    assert re.search(r"^  reflex, since .* below the usual ", said, re.MULTILINE), said
+    assert b"HRV" in page.read_bytes()
+    code, said = await learnt(biometric, platform, person, page, "--mode", "guardian", "--patience", "0")
+    assert (code, said.splitlines()[-1]) == (1, "learnt: after 0 s the mode is reflex, not guardian")
+    mode = await _mode(platform, biometric, person)
+    assert mode["rule"] == "hrv-fall", mode
+    assert all(found["value"] < 0.7 * found["baseline"] for found in mode["evidence"]), mode
+    collector.server.stop()
+
+
+async def learnt(biometric: Service, platform: Platform, person: str, page: Path, *arguments: str) -> tuple[int, str]:
+    """What hack/simulate.sh shows of a person: exit code and output."""
+    header = page.parent.parent / "authorization"
+    header.write_text(f"Authorization: {platform.bearer(person, 'read:biometrics')['Authorization']}\n")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "hack/learnt", person, "--url", biometric.url(""), "--authorization", str(header),
+        "--page", str(page), "--sources", "terra,healthkit", "--days", "21", *arguments,
+        cwd=REPOSITORY, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    out, _ = await process.communicate()
+    return process.returncode or 0, out.decode()
+
+
+async def _mode(platform: Platform, biometric: Service, person: str) -> dict[str, Any]:
+    answer = await asyncio.to_thread(biometric.get, f"/mode/{person}", platform.bearer(person, "read:biometrics"))
+    found: dict[str, Any] = answer.raise_for_status().json()
+    return found
+
+
+async def _baselines(platform: Platform, biometric: Service, person: str, days: int) -> bool:
+    """Whether what is usual of a month is trusted and made of so many days, for HRV of both kinds and the pulse."""
+    bearer = platform.bearer(person, "read:biometrics")
+    for metric in ("hrv_rmssd", "hrv_sdnn", "resting_heart_rate"):
+        answer = await asyncio.to_thread(biometric.get, f"/baselines/{person}/{metric}", bearer)
+        month = answer.raise_for_status().json()["baselines"][-1]
+        if month["days"] != days:
+            return False
+        assert month["trusted"], month
+        assert month["sd"] < 0.1 * month["mean"], month
+    return True

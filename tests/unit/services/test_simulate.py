@@ -263,7 +263,8 @@ def options(*arguments: str) -> Any:
 
 def simulation_of(secrets: Path, client: httpx.AsyncClient, *arguments: str) -> Simulation:
     asked = options("--secrets-dir", str(secrets), "--token-key", str(secrets / "key.pem"), *arguments)
-    return Simulation(client, simulate.plan_of(asked), simulate.keys_of(asked))
+    plan = simulate.plan_of(asked)
+    return Simulation(client, plan, simulate.keys_of(asked, plan))
 
 
 async def simulated(secrets: Path, transport: httpx.AsyncBaseTransport, *arguments: str) -> Simulation:
