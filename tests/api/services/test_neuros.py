@@ -98,7 +98,7 @@ async def test_an_answer_holds_the_persons_own_values(platform: Platform, neuros
         ("hrv_rmssd", 22, "ms"),
         ("heart_rate", 61, "/min"),
     }
-    assert answer["interventions"][0]["protocol"] == "breathing-4-7-8"
+    assert [i["protocol"] for i in answer["interventions"]] == ["breathing-4-7-8"]
     assert answer["model"] == "rules"
     assert answer["timings"].keys() >= {"load_context", "choose_mode", "total"}
     assert answer["data_quality"]["without_baseline"] == ["hrv_rmssd", "heart_rate"]
