@@ -1,15 +1,18 @@
-"""`python -m auren.neuros`: NEUROS."""
+"""`python -m auren.neuros`: NEUROS. `python -m auren.neuros chat`: talk with one that runs."""
+
+import sys
 
 from auren.health import Health
 from auren.http import run, serve
-from auren.neuros.service import SERVICE, build
-from auren.neuros.settings import NeurosSettings
 from auren.settings import load
 from auren.telemetry import Metrics, configure_logging
 
 
 def main() -> None:
     """Serve until told to stop."""
+    from auren.neuros.service import SERVICE, build
+    from auren.neuros.settings import NeurosSettings
+
     settings = load(NeurosSettings)
     configure_logging(settings, SERVICE)
     health, metrics = Health(SERVICE), Metrics("neuros")
@@ -21,4 +24,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["chat"]:
+        from auren.neuros.chat import main as chat
+
+        sys.exit(chat(sys.argv[2:]))
     main()
