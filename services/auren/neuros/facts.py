@@ -60,7 +60,7 @@ def known(turn: Turn, session: Session, protocols: Mapping[str, Protocol], perso
     """What a reply of this turn may say. A source's name is a device's."""
     texts = [*FIXED, *flags.TEXTS, *(text for protocol in protocols.values() for text in protocol.texts)]
     names = {value.source for value in turn.latest.values.values()} if turn.latest is not None else set()
-    return Known(_numbers(turn, session), names, texts, personality.avoid)
+    return Known(_numbers(turn, session), names, texts, personality.unsaid)
 
 
 def context(turn: Turn, session: Session, protocols: Mapping[str, Protocol]) -> str:
