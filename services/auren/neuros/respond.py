@@ -146,7 +146,9 @@ def _lacks(turn: Turn, decision: Decision) -> Iterator[str]:
     missing = [title(metric) for metric in wanted if metric not in turn.latest.values]
     if missing:
         yield f"I have no recent measurement of your {' or '.join(missing)}."
-    stale = [off.metric for off in decision.off if off.why == "stale" and off.metric in METRICS]  # nobody measures stress
+    stale = [
+        off.metric for off in decision.off if off.why == "stale" and off.metric in METRICS
+    ]  # nobody measures stress
     if stale:
         yield f"Too old to judge by: {', '.join(title(metric) for metric in stale)}."
     if any(off.why == "no-baseline" for off in decision.off):

@@ -101,7 +101,7 @@ async def talk(
         return _or_raise(knowledge) or Knowledge(NOW.date())
 
     async def recall(_user_id: str, _message: str) -> Recalled:
-        return Recalled(tuple(_or_raise(memories)), ())
+        return Recalled(tuple(_or_raise(memories)))
 
     async def put(_user_id: str, items: Sequence[Item]) -> int:
         _or_raise(keep)
@@ -138,7 +138,9 @@ def value(metric: str, number: float, hours: float = 0, source: str = "oura/ring
 
 def values(**numbers: float) -> Latest:
     """Latest values of this moment, by metric; a heart rate of 61 where none is given."""
-    return Latest({metric: value(metric, number) for metric, number in (numbers or {"heart_rate": 61}).items()}, "redis")
+    return Latest(
+        {metric: value(metric, number) for metric, number in (numbers or {"heart_rate": 61}).items()}, "redis"
+    )
 
 
 def usual(metric: str, mean: float, *, days: int = 28, trusted: bool = True) -> Baseline:
