@@ -16,9 +16,9 @@ from auren.events import METRICS
 from auren.latest import LatestValue
 from auren.modes import Evidence
 from auren.modes.engine import number
-from auren.neuros.guard import flags
 from auren.neuros.guard.check import Known, numbers_of
 from auren.neuros.guard.numbers import KnownNumber
+from auren.neuros.instructions import unsaid
 from auren.neuros.personality import Personality
 from auren.neuros.protocols import Protocol
 from auren.neuros.turn import Session, Turn
@@ -57,10 +57,10 @@ def facts(turn: Turn) -> dict[str, Fact]:
 
 
 def known(turn: Turn, session: Session, protocols: Mapping[str, Protocol], personality: Personality) -> Known:
-    """What a reply of this turn may say. A source's name is a device's."""
-    texts = [*FIXED, *flags.TEXTS, *(text for protocol in protocols.values() for text in protocol.texts)]
+    """What a reply of this turn may say: of the red flags only those that are raised. A source's name is a device's."""
+    texts = [*turn.flags, *(text for protocol in protocols.values() for text in protocol.texts)]
     names = {value.source for value in turn.latest.values.values()} if turn.latest is not None else set()
-    return Known(_numbers(turn, session), names, texts, personality.unsaid)
+    return Known(_numbers(turn, session), names, texts, unsaid(personality), FIXED)
 
 
 def context(turn: Turn, session: Session, protocols: Mapping[str, Protocol]) -> str:
