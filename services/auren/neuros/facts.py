@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -58,9 +59,15 @@ def facts(turn: Turn) -> dict[str, Fact]:
 
 def known(turn: Turn, session: Session, protocols: Mapping[str, Protocol], personality: Personality) -> Known:
     """What a reply of this turn may say. A source's name is a device's."""
-    texts = [*FIXED, *flags.TEXTS, *(text for protocol in protocols.values() for text in protocol.texts)]
     names = {value.source for value in turn.latest.values.values()} if turn.latest is not None else set()
-    return Known(_numbers(turn, session), names, texts, personality.avoid)
+    return _of_everybody(tuple(protocols.values()), personality.avoid).also(_numbers(turn, session), names)
+
+
+@lru_cache(maxsize=4)
+def _of_everybody(protocols: tuple[Protocol, ...], avoid: tuple[str, ...]) -> Known:
+    """What every reply may say; read once, for it is the same in each turn of a process."""
+    texts = [*FIXED, *flags.TEXTS, *(text for protocol in protocols for text in protocol.texts)]
+    return Known((), (), texts, avoid)
 
 
 def context(turn: Turn, session: Session, protocols: Mapping[str, Protocol]) -> str:
