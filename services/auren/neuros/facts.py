@@ -60,14 +60,14 @@ def facts(turn: Turn) -> dict[str, Fact]:
 def known(turn: Turn, session: Session, protocols: Mapping[str, Protocol], personality: Personality) -> Known:
     """What a reply of this turn may say. A source's name is a device's."""
     names = {value.source for value in turn.latest.values.values()} if turn.latest is not None else set()
-    return _of_everybody(tuple(protocols.values()), personality.avoid).also(_numbers(turn, session), names)
+    return _of_everybody(tuple(protocols.values()), personality.unsaid).also(_numbers(turn, session), names)
 
 
 @lru_cache(maxsize=4)
-def _of_everybody(protocols: tuple[Protocol, ...], avoid: tuple[str, ...]) -> Known:
+def _of_everybody(protocols: tuple[Protocol, ...], unsaid: tuple[str, ...]) -> Known:
     """What every reply may say; read once, for it is the same in each turn of a process."""
     texts = [*FIXED, *flags.TEXTS, *(text for protocol in protocols for text in protocol.texts)]
-    return Known((), (), texts, avoid)
+    return Known((), (), texts, unsaid)
 
 
 def context(turn: Turn, session: Session, protocols: Mapping[str, Protocol]) -> str:
@@ -84,7 +84,7 @@ def context(turn: Turn, session: Session, protocols: Mapping[str, Protocol]) -> 
         "red_flags": list(turn.flags),
         "remembered": [{"kind": one.kind, "text": one.text, "source": one.source} for one in turn.memories],
         "exercises": {name: protocol.title for name, protocol in protocols.items()},
-        "missing": list(turn.troubles),
+        "missing": [trouble.partition(":")[0] for trouble in turn.troubles],
         "earlier_in_this_session": {
             metric: shown(before["value"], METRICS[metric].unit, metric)
             for metric, before in session["last_values"].items()
