@@ -6,7 +6,7 @@ TOOLS_PATH = $(shell hack/tools.sh path)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup tools manifests lock lint test test-unit test-api test-kind chaos demo cluster images down bench-heal bench-answer bench-webhooks bench-ingest
+.PHONY: help setup tools manifests lock lint test test-unit test-api test-kind chaos demo cluster images down bench-heal bench-answer bench-webhooks bench-ingest bench-neuros
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,10 @@ bench-webhooks: ## signed webhooks a second, each acknowledged by a real Kafka, 
 bench-ingest: ## rows a second into TimescaleDB beside plain COPY, webhook to row and mode, the API
 	@hack/prepare.sh api
 	PATH="$(TOOLS_PATH):$$PATH" .venv/bin/python -m tests.bench.ingest
+
+bench-neuros: ## what NEUROS adds to the model that it asks, reflex and greetings, a hundred people who talk at once
+	@hack/prepare.sh api
+	PATH="$(TOOLS_PATH):$$PATH" .venv/bin/python -m tests.bench.neuros
 
 lint: setup ## every static check
 	@hack/lint.sh

@@ -77,7 +77,7 @@ def context(turn: Turn, session: Session, protocols: Mapping[str, Protocol]) -> 
         "red_flags": list(turn.flags),
         "remembered": [{"kind": one.kind, "text": one.text, "source": one.source} for one in turn.memories],
         "exercises": {name: protocol.title for name, protocol in protocols.items()},
-        "missing": list(turn.troubles),
+        "missing": [trouble.partition(":")[0] for trouble in turn.troubles],
         "earlier_in_this_session": {
             metric: shown(before["value"], METRICS[metric].unit, metric)
             for metric, before in session["last_values"].items()

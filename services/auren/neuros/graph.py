@@ -22,6 +22,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
+from auren.events import METRICS
 from auren.modes import Mode
 from auren.neuros.nodes import Nodes, Resources, Step
 from auren.neuros.turn import NEW_SESSION, SESSION_LOST, Session, Turn
@@ -164,8 +165,10 @@ def _last(nodes: Nodes) -> Node:
 
 
 def _session(state: State) -> Session:
-    """A session of an earlier version lacks what was added since."""
-    return {**NEW_SESSION, **state.get("session", NEW_SESSION)}
+    """A session of an earlier version lacks what was added since, one of a later version may name unknown metrics."""
+    session: Session = {**NEW_SESSION, **state.get("session", NEW_SESSION)}
+    known = {metric: value for metric, value in session["last_values"].items() if metric in METRICS}
+    return {**session, "last_values": known}
 
 
 def _way(state: State) -> str:

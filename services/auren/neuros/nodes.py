@@ -15,7 +15,7 @@ from auren.link import UnavailableError
 from auren.modes import DEFAULTS, Thresholds
 from auren.neuros import choice
 from auren.neuros.facts import facts, known
-from auren.neuros.guard.check import Known, check
+from auren.neuros.guard.check import Known, check, numbers_of
 from auren.neuros.guard.screen import cues
 from auren.neuros.knowledge import Knowledge
 from auren.neuros.memory import Item, Recalled
@@ -26,8 +26,8 @@ from auren.neuros.protocols import PROTOCOLS, suited
 from auren.neuros.protocols import Protocol as Exercise
 from auren.neuros.respond import insights_of, respond
 from auren.neuros.told import told_of_themselves
-from auren.neuros.turn import MOST_EXCHANGES, Exchange, Reply, Session, Turn
-from auren.neuros.wording import MODEL_AWAY, MODEL_STOPPED, NO_MODEL, RECOMMENDATIONS, TOKENS_SPENT
+from auren.neuros.turn import MOST_EXCHANGES, USUAL, Exchange, Reply, Session, Turn
+from auren.neuros.wording import MODEL_AWAY, MODEL_STOPPED, MODEL_UNFIT, NO_MODEL, RECOMMENDATIONS, TOKENS_SPENT
 from auren.telemetry import logger
 
 LoadLatest = Callable[[str], Awaitable[Latest]]
@@ -57,6 +57,8 @@ KEEP_SECONDS: Final = 2.0
 
 DERIVED_CONFIDENCE: Final = 0.6
 """Of what a model has understood as told."""
+
+NOTHING_USED: Final = "model: nothing of what it has said may be said"
 
 Found = TypeVar("Found")
 
@@ -92,9 +94,9 @@ class Nodes:
         """All that is known, from all stores at once; what cannot be had in time is named in `troubles`."""
         use = self._with
         latest, knowledge, recalled = await asyncio.gather(
-            _tried("measurements", use.latest(turn.user_id)),
-            _tried("what is usual", use.knowledge(turn.user_id, turn.now) if use.knowledge else _nothing()),
-            _tried("memory", use.recall(turn.user_id, turn.message) if use.recall else _nothing()),
+            _tried("measurements", use.latest(turn.user_id), CONTEXT_SECONDS),
+            _tried(USUAL, use.knowledge(turn.user_id, turn.now) if use.knowledge else _nothing(), CONTEXT_SECONDS),
+            _tried("memory", use.recall(turn.user_id, turn.message) if use.recall else _nothing(), CONTEXT_SECONDS),
         )
         troubles = [trouble for _, trouble in (latest, knowledge, recalled) if trouble]
         memories = recalled[0]
@@ -137,8 +139,11 @@ class Nodes:
             return self._by_rules(turn, session, TOKENS_SPENT)
         except ModelUnavailableError as error:
             turn = replace(turn, troubles=(*turn.troubles, str(error)))
-            if not listening.kept:
+            if not listening.kept and not listening.faults:
                 return self._by_rules(turn, session, MODEL_AWAY)
+        turn = replace(turn, faults=dict(listening.faults))
+        if not listening.kept:
+            return self._by_rules(replace(turn, troubles=(*turn.troubles, NOTHING_USED)), session, MODEL_UNFIT)
         return self._by_model(turn, session, listening, model.name)
 
     async def check_reply(self, turn: Turn, session: Session, say: Say) -> Turn:
@@ -149,9 +154,9 @@ class Nodes:
         faults: Counter[str] = Counter(turn.faults)
         sentences = _allowed(turn.reply.sentences, allowed, faults)
         recommendations = _allowed(turn.reply.recommendations, allowed, faults)
-        if turn.faults != faults:
+        if faults:
             _log.warning("sentences were left out", kinds=sorted(faults), by=turn.reply.by)
-        sentences = sentences or (NO_MODEL if self._with.model is None else MODEL_AWAY,)
+        sentences = sentences or (NO_MODEL if self._with.model is None else MODEL_UNFIT,)
         for sentence in sentences:
             if sentence not in turn.said:
                 say(sentence)
@@ -212,7 +217,7 @@ class Nodes:
             by=name,
             remember=tuple(_remembered(structured, turn)),
         )
-        return replace(turn, reply=reply, said=tuple(heard.kept), faults=dict(heard.faults))
+        return replace(turn, reply=reply, said=tuple(heard.kept))
 
 
 class _Listening:
@@ -247,8 +252,12 @@ def _allowed(sentences: Sequence[str], allowed: Known, faults: Counter[str]) -> 
 
 
 def _remembered(reply: ModelReply | None, turn: Turn) -> list[Item]:
-    """What the person has said in so many words, and what the model has understood of it."""
+    """What the person has said in so many words, and what the model has understood of it.
+
+    What may not be said is not kept either, and no number that the message has not: in the next turn it would be known.
+    """
     told = told_of_themselves(turn.message, turn.now, turn.session_id)
+    allowed = Known(numbers_of(turn.message))
     understood = [
         Item(
             kind=one.kind,
@@ -259,13 +268,12 @@ def _remembered(reply: ModelReply | None, turn: Turn) -> list[Item]:
             session_id=turn.session_id,
         )
         for one in (reply.remember if reply is not None else ())
+        if check(one.text, allowed) is None
     ]
     return [*told, *understood]
 
 
-async def _tried(
-    what: str, asked: Awaitable[Found], seconds: float = CONTEXT_SECONDS
-) -> tuple[Found | None, str | None]:
+async def _tried(what: str, asked: Awaitable[Found], seconds: float) -> tuple[Found | None, str | None]:
     """(what a store answers in time, None) or (None, why it does not)."""
     try:
         async with asyncio.timeout(seconds):

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+from auren.events import METRICS
 from auren.modes import DEFAULTS, Decision, Mode
 from auren.neuros.facts import Fact, facts
 from auren.neuros.guard import flags
@@ -145,7 +146,9 @@ def _lacks(turn: Turn, decision: Decision) -> Iterator[str]:
     missing = [title(metric) for metric in wanted if metric not in turn.latest.values]
     if missing:
         yield f"I have no recent measurement of your {' or '.join(missing)}."
-    stale = [off.metric for off in decision.off if off.why == "stale"]
+    stale = [
+        off.metric for off in decision.off if off.why == "stale" and off.metric in METRICS
+    ]  # nobody measures stress
     if stale:
         yield f"Too old to judge by: {', '.join(title(metric) for metric in stale)}."
     if any(off.why == "no-baseline" for off in decision.off):

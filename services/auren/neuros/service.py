@@ -50,7 +50,7 @@ def build(settings: NeurosSettings, health: Health, metrics: Metrics) -> FastAPI
     )
     audit = Audit(database, SERVICE, metrics)
     agent = Agent(settings, resources, audit, f"{SERVICE}-sessions", database.erased_users, metrics)
-    offering = room.build(settings, database, hot, verifier, health, metrics, protocols)
+    offering = room.build(settings, database, hot, verifier, health, metrics, protocols, memories.keep)
     health.add("database", database.check)
     health.add("redis", hot.check)
     health.add("chroma", memories.check)

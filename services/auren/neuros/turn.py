@@ -95,4 +95,7 @@ MOST_EXCHANGES: Final = 6
 SESSION_LOST: Final = "session: it cannot be read or kept at the moment, so earlier turns are not known"
 """The trouble of a turn that goes without its session."""
 
+USUAL: Final = "what is usual"
+"""How `troubles` name what was learnt of a person, when it cannot be had."""
+
 NEW_SESSION: Session = {"turns": 0, "last_at": "", "last_mode": None, "last_values": {}, "exchanges": []}

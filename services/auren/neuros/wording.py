@@ -79,6 +79,7 @@ SEE_SOMEBODY: Final = "If it stays like this or you feel unwell, please see a pr
 
 
 MODEL_AWAY: Final = "I cannot reach the language model at the moment, so I answer by fixed rules."
+MODEL_UNFIT: Final = "I cannot use what the language model has answered, so I answer by fixed rules."
 MODEL_STOPPED: Final = "The language model broke off here."
 TOKENS_SPENT: Final = "Your language model tokens of today are used up, so I answer by fixed rules until tomorrow."
 
@@ -95,7 +96,7 @@ FIXED: Final = frozenset(
         *REMARKS.values(),
         *(text for texts in RECOMMENDATIONS.values() for text in texts),
         *PATTERNS.values(),
-        *(NO_MODEL, MODEL_AWAY, MODEL_STOPPED, TOKENS_SPENT),
+        *(NO_MODEL, MODEL_AWAY, MODEL_UNFIT, MODEL_STOPPED, TOKENS_SPENT),
         *(NO_VALUES, NO_ACCESS, NO_BASELINE, NOTHING_TO_JUDGE, SEE_SOMEBODY),
     }
 )

@@ -1,9 +1,10 @@
 """`python -m tests.api.services.intervening`: interventions as a process of their own, without the rest of NEUROS.
 
-`GET /follow` tells a person's interventions as a socket does: a line of JSON each.
+`GET /follow` tells a person's interventions as a socket does: a line of JSON each. `GET /learnt` is what is remembered.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections import defaultdict
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Annotated, Any, cast
 
@@ -19,6 +20,7 @@ from auren.migrations import REVISION
 from auren.neuros.interventions import room
 from auren.neuros.interventions.records import Intervention, encode
 from auren.neuros.interventions.settings import RoomSettings
+from auren.neuros.memory import Item
 from auren.settings import DatabaseSettings, ServiceSettings, load
 from auren.telemetry import Metrics, configure_logging
 
@@ -35,7 +37,13 @@ async def main() -> None:
     database = Database(settings, application="intervening", revision=REVISION)
     revocations = Revocations(database.revoked_tokens)
     verifier, hot = Verifier(settings, revocations), HotValues(settings)
-    made = room.build(settings, database, hot, verifier, health, metrics)
+    learnt: dict[str, list[str]] = defaultdict(list)
+
+    async def learn(user_id: str, items: Sequence[Item]) -> int:
+        learnt[user_id] += [item.text for item in items if item.text not in learnt[user_id]]
+        return len(items)
+
+    made = room.build(settings, database, hot, verifier, health, metrics, learn=learn)
     health.add("database", database.check)
     health.add("revoked-tokens", revocations.check)
     app = create_app("intervening", settings, health, metrics, (database, revocations, hot, *made.parts))
@@ -51,6 +59,10 @@ async def main() -> None:
                     yield encode(intervention) + b"\n"
 
         return StreamingResponse(lines())
+
+    @app.get("/learnt")
+    async def get_learnt(principal: Annotated[Principal, Depends(authenticated(verifier))]) -> list[str]:
+        return learnt[principal.user_id]
 
     @app.delete("/erase")
     async def erase(principal: Annotated[Principal, Depends(authenticated(verifier))]) -> dict[str, int]:

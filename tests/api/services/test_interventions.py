@@ -391,6 +391,27 @@ async def test_what_came_of_it_is_measured_from_events(platform: Platform, neuro
     assert {"metric": "heart_rate", "before": None, "after": 77, "effect": None} in shown["outcome"]
 
 
+async def test_what_followed_an_exercise_that_was_done_is_remembered(platform: Platform, neuros: Service) -> None:
+    user = opted_in(platform, neuros)
+    await query(
+        platform,
+        "INSERT INTO readings (time, user_id, metric, source, value, provider, document_id, version, event_id,"
+        " received_at) VALUES (now() - interval '5 minutes', $1, 'heart_rate', 'oura/ring', 90, 'oura', 'd0', 1,"
+        " gen_random_uuid(), now())",
+        user,
+    )
+    await send(platform, switch(user))
+    await consumed(platform)
+    (shown,) = listed(platform, neuros, user)["interventions"]
+    done = neuros.post(f"/interventions/{shown['id']}/acknowledge", {"outcome": "done"}, platform.bearer(user, CHAT))
+    assert done.status_code == 200
+    over = datetime.now(UTC) + timedelta(minutes=6)
+    await publish(platform, [event(user, [70], start=over, document="d1")])
+    await consumed(platform, EVENTS)
+    learnt = neuros.get("/learnt", platform.bearer(user, CHAT)).json()
+    assert learnt == [f"After the exercise {shown['title']}, the heart rate was better than before."]
+
+
 async def test_nothing_of_somebody_erased_is_kept_or_made(platform: Platform, neuros: Service) -> None:
     user, bystander = opted_in(platform, neuros), opted_in(platform, neuros)
     await send(platform, switch(user), switch(bystander))

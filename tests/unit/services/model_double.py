@@ -53,7 +53,7 @@ class Answer:
     cuts. `cut_after`: characters of the text after which the connection breaks. `hold_after`: characters after which
     nothing more comes until the double's `release` is called or the reader is gone (-1: already before the headers).
     `raw`: is sent as the body of the stream instead of events. `usage`: (input, output) tokens; None for a server that
-    does not count.
+    does not count. `think_seconds`: between the headers and the first event.
     """
 
     text: str = field(default_factory=lambda: reply_text("All is well."))
@@ -69,6 +69,7 @@ class Answer:
     cut_after: int | None = None
     hold_after: int | None = None
     raw: bytes | None = None
+    think_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -238,6 +239,7 @@ class ModelDouble:
             await self._hold(gone)
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
         events = _responses if received.api == "responses" else _chat
+        await asyncio.sleep(answer.think_seconds)
         async for block in events(received, answer, lambda: self._hold(gone)):
             for chunk in _chunks(block, answer.chunk_bytes):
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})

@@ -7,7 +7,7 @@ all rows of an event, so their bytes are made once, and a row is three pieces pu
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Final
 
@@ -18,6 +18,8 @@ COLUMNS: Final = (
     *("metric", "time", "value", "utc_offset_minutes", "end_time", "flags"),
 )
 """In the order of the bytes: first those that an event has in common."""
+
+PIECE_BYTES: Final = 64 * 1024
 
 _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
 _END: Final = struct.pack(">h", -1)
@@ -36,8 +38,11 @@ _NEITHER: Final = 2 * _NULL
 """A reading of a moment without flags, which most are."""
 
 
-def encode(rows: Iterable[Row]) -> bytearray:
-    """All of a COPY. Rows of one event should follow each other. Raises ValueError for what no column can hold."""
+def encode(rows: Iterable[Row]) -> Iterator[bytes]:
+    """All of a COPY, in pieces: large buffers that come and go would leave the heap in fragments.
+
+    Rows of one event should follow each other. Raises ValueError for what no column can hold.
+    """
     content, event_id, shared = bytearray(_HEADER), None, b""
     metrics: dict[str, bytes] = {}
     try:
@@ -50,10 +55,12 @@ def encode(rows: Iterable[Row]) -> bytearray:
             numbers = _measured(8, _microseconds(row.time), 8, row.value, 2, row.utc_offset_minutes)
             rest = _NEITHER if row.end_time is None and row.flags is None else _end_time(row) + _flags(row)
             content += shared + metric + numbers + rest
+            if len(content) >= PIECE_BYTES:
+                yield bytes(content)
+                content.clear()
     except struct.error as error:
         raise ValueError(f"a value that no column can hold: {error}") from error
-    content += _END
-    return content
+    yield bytes(content) + _END
 
 
 def _shared(row: Row) -> bytes:

@@ -9,8 +9,7 @@ does the insert go back, and what was there before is read.
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -159,8 +158,12 @@ async def _rows_of(connection: PoolConnectionProxy, deleted: set[Document]) -> d
 
 async def _copy(connection: PoolConnectionProxy, table: str, rows: Sequence[Row]) -> None:
     if rows:
-        source = io.BytesIO(copying.encode(rows))
-        await connection.copy_to_table(table, source=source, columns=copying.COLUMNS, format="binary")
+        await connection.copy_to_table(table, source=_pieces(rows), columns=copying.COLUMNS, format="binary")
+
+
+async def _pieces(rows: Sequence[Row]) -> AsyncIterator[bytes]:
+    for piece in copying.encode(rows):
+        yield piece
 
 
 async def _delete(connection: PoolConnectionProxy, keys: Collection[Key]) -> None:

@@ -1,7 +1,8 @@
 """Routes of interventions: what was offered and what came of it, the person's answers, and what they want."""
 
 import uuid
-from datetime import datetime, time
+from contextlib import suppress
+from datetime import UTC, datetime, time
 from typing import Annotated, Any, Final
 from zoneinfo import ZoneInfo
 
@@ -10,7 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from auren.auth import SCOPE_CHAT_NEUROS, Principal, Verifier
 from auren.http import ProblemError, authenticated
+from auren.link import UnavailableError
 from auren.modes import Mode
+from auren.neuros.interventions.experience import Learn, experience
 from auren.neuros.interventions.outcomes import Effect
 from auren.neuros.interventions.preferences import MOST_A_DAY, Preferences, QuietHours
 from auren.neuros.interventions.records import Level
@@ -187,10 +190,10 @@ Before = Annotated[uuid.UUID | None, Query(description="`next` of the page befor
 Identifier = Annotated[uuid.UUID, Path(alias="id", examples=[_EXAMPLE["id"]])]
 
 
-def router(verifier: Verifier, store: Store, standard: Preferences) -> APIRouter:
+def router(verifier: Verifier, store: Store, standard: Preferences, learn: Learn | None = None) -> APIRouter:
     """The routes; each takes a bearer token with `chat:neuros`, whose `sub` is the person.
 
-    `standard` is what holds for somebody who has said nothing.
+    `standard` is what holds for somebody who has said nothing; `learn` remembers what came of an exercise.
     """
     routes = APIRouter(tags=["interventions"])
     caller = authenticated(verifier, SCOPE_CHAT_NEUROS)
@@ -217,6 +220,11 @@ def router(verifier: Verifier, store: Store, standard: Preferences) -> APIRouter
         kept = await store.acknowledge(principal.user_id, identifier, answer.outcome if answer else None)
         if kept is None:
             raise ProblemError(404, "unknown-intervention", "you have no such intervention")
+        if learn is not None and kept.acknowledged_as == "done":
+            offered = kept.intervention
+            items = list(experience(offered.title, offered.protocol, kept.outcome, datetime.now(UTC)))
+            with suppress(UnavailableError):  # the outcome itself is in its table
+                await learn(principal.user_id, items)
         return shown(kept)
 
     @routes.get("/preferences")

@@ -23,6 +23,7 @@ from auren.kafka import Consumer, Producer
 from auren.latest import HotValues
 from auren.neuros.interventions import api, preferences
 from auren.neuros.interventions.decision import Policy
+from auren.neuros.interventions.experience import Learn
 from auren.neuros.interventions.settings import InterventionSettings, RoomSettings
 from auren.neuros.interventions.sockets import Sockets
 from auren.neuros.interventions.store import Store
@@ -55,8 +56,9 @@ def build(
     health: Health,
     metrics: Metrics,
     protocols: Mapping[str, Protocol] = PROTOCOLS,
+    learn: Learn | None = None,
 ) -> Room:
-    """The room, which registers its own checks and metrics; `protocols` are those in force.
+    """The room, which registers its own checks and metrics; `protocols` are those in force, `learn` remembers.
 
     Database, hot values and verifier are the service's.
     """
@@ -64,7 +66,7 @@ def build(
     sockets = Sockets(settings, hot, store, metrics)
     producer = Producer(settings, CLIENT_ID)
     outbox = Outbox(settings, database, producer, metrics, OUTBOX)
-    worker = Worker(policy(settings, protocols), store, sockets, producer, outbox, metrics)
+    worker = Worker(policy(settings, protocols), store, sockets, producer, outbox, metrics, learn)
     consumer = Consumer(
         settings, client_id=CLIENT_ID, group=NEUROS_GROUP, topics=(MODE_SWITCHES, EVENTS), handle=worker.handle
     )
@@ -73,7 +75,7 @@ def build(
     )
     health.add("kafka", consumer.check)
     health.add("kafka-producer", producer.check)
-    router = api.router(verifier, store, preferences.defaults(settings))
+    router = api.router(verifier, store, preferences.defaults(settings), learn)
     return Room((producer, outbox, sockets, consumer), router, sockets, store)
 
 

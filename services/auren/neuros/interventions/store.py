@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import asyncpg
 import msgspec
@@ -60,7 +60,8 @@ UPDATE interventions SET withdrawn_at = $3
 WHERE user_id = $1 AND switched_at < $2 AND expires_at > $3 AND withdrawn_at IS NULL AND acknowledged_at IS NULL
 """
 _OPEN = """
-SELECT id, user_id, outcome FROM interventions WHERE user_id = ANY($1) AND at > $2 ORDER BY id FOR UPDATE
+SELECT id, user_id, outcome, title, protocol, acknowledged_as FROM interventions
+WHERE user_id = ANY($1) AND at > $2 ORDER BY id FOR UPDATE
 """
 _MEASURED = "UPDATE interventions SET outcome = $2 WHERE id = $1"
 _COLUMNS = "id, user_id, at, expires_at, mode, level, protocol, title, reason, evidence"
@@ -140,7 +141,7 @@ class Store:
         """A transaction with the outcomes of people that events may still change."""
         async with self._connection() as connection, connection.transaction():
             rows = await connection.fetch(_OPEN, list(users), now - OPEN)
-            yield Outcomes(connection, [(r["id"], r["user_id"], outcomes.unpack(r["outcome"])) for r in rows])
+            yield Outcomes(connection, [_open(row) for row in rows])
 
     async def waiting(self, user_id: str, now: datetime) -> list[Intervention]:
         """What was offered to a person and is neither answered nor over, oldest first."""
@@ -240,11 +241,27 @@ class Person:
         await self._connection.execute(_SEND, INTERVENTIONS.name, self._user_id, *record)
 
 
+class OpenOutcome(NamedTuple):
+    """What may still come of an intervention; `title` and `protocol` are the exercise's, `done`: the person did it."""
+
+    id: uuid.UUID
+    user_id: str
+    outcome: Outcome
+    title: str
+    protocol: str
+    done: bool
+
+
+def _open(row: asyncpg.Record) -> OpenOutcome:
+    outcome, done = outcomes.unpack(row["outcome"]), row["acknowledged_as"] == "done"
+    return OpenOutcome(row["id"], row["user_id"], outcome, row["title"], row["protocol"], done)
+
+
 class Outcomes:
     """Open outcomes within a transaction of `Store.open_outcomes`."""
 
-    def __init__(self, connection: PoolConnectionProxy, rows: Sequence[tuple[uuid.UUID, str, Outcome]]) -> None:
-        """Made by the store; `rows` are (intervention's id, user, outcome)."""
+    def __init__(self, connection: PoolConnectionProxy, rows: Sequence[OpenOutcome]) -> None:
+        """Made by the store."""
         self._connection = connection
         self.rows = rows
 

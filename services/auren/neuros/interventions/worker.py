@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfoNotFoundError
 from auren import events
 from auren.events import USER_ID_PATTERN, Event, Headers, InvalidRecordError, dead_letter_headers
 from auren.kafka import Producer, Record
+from auren.link import UnavailableError
 from auren.modes import Mode, switches
 from auren.modes.switches import ModeSwitch
 from auren.neuros.interventions import outcomes
@@ -27,10 +28,12 @@ from auren.neuros.interventions.decision import (
     decide,
     refused_at_once,
 )
+from auren.neuros.interventions.experience import Learn, experience
 from auren.neuros.interventions.outcomes import OPEN
 from auren.neuros.interventions.records import Intervention, intervention_id
 from auren.neuros.interventions.sockets import Sockets
 from auren.neuros.interventions.store import PERMANENT, ErasedError, Person, Store
+from auren.neuros.memory.items import Item
 from auren.outbox import Outbox
 from auren.telemetry import Metrics, logger
 from auren.topics import EVENTS, MODE_SWITCHES, MODE_SWITCHES_DLQ
@@ -49,9 +52,17 @@ class Worker:
     """The consumer's work on one batch of records."""
 
     def __init__(
-        self, policy: Policy, store: Store, sockets: Sockets, dead_letters: Producer, outbox: Outbox, metrics: Metrics
+        self,
+        policy: Policy,
+        store: Store,
+        sockets: Sockets,
+        dead_letters: Producer,
+        outbox: Outbox,
+        metrics: Metrics,
+        learn: Learn | None = None,
     ) -> None:
-        """All are owned by the service; `metrics` gets what happened."""
+        """All are owned by the service; `metrics` gets what happened, `learn` what came of exercises that were done."""
+        self._learn = learn
         self._policy = policy
         self._store = store
         self._sockets = sockets
@@ -125,14 +136,28 @@ class Worker:
                 by_user[user_id].append(record)
         if not by_user:
             return
+        learnt: dict[str, list[Item]] = defaultdict(list)
         async with self._store.open_outcomes(by_user, now) as found:
-            for identifier, user_id, outcome in found.rows:
-                after = outcome
-                for event in self._events(by_user[user_id]):
+            for one in found.rows:
+                after = one.outcome
+                for event in self._events(by_user[one.user_id]):
                     after = outcomes.follow(after, event)
-                if after is not outcome:
-                    await found.change(identifier, after)
+                if after is not one.outcome:
+                    await found.change(one.id, after)
                     self._measured.inc()
+                    if one.done:
+                        learnt[one.user_id] += experience(one.title, one.protocol, after, now)
+        for user_id, items in learnt.items():
+            await self._remember(user_id, items)
+
+    async def _remember(self, user_id: str, items: Sequence[Item]) -> None:
+        """The outcome is in its table; a memory of it that is lost is only missed."""
+        if self._learn is None or not items:
+            return
+        try:
+            await self._learn(user_id, items)
+        except UnavailableError as error:
+            _log.warning("an exercise's outcome is not remembered", reason=error.reason)
 
     def _events(self, records: Sequence[Record]) -> list[Event]:
         """What is no event is the biometric service's to put aside."""
