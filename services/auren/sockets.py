@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from fastapi import WebSocket, WebSocketDisconnect
 from prometheus_client import Gauge
+from starlette.types import Message
 
 from auren.auth import LEEWAY_SECONDS, ForbiddenError, Principal, UnauthorizedError, Verifier
 from auren.http import ProblemError, problem_of
@@ -37,6 +38,10 @@ class Caller:
     async def spend(self) -> None:
         """Count a message against the rate limit. Raises UnauthorizedError once the token is revoked, TooManyError."""
         await self._verifier.caller(self.authorization)
+
+    def check(self) -> None:
+        """Whether they may still be told something. Raises UnauthorizedError once the token is revoked or over."""
+        self._verifier.principal(self.authorization)
 
 
 Talk = Callable[[WebSocket, Caller], Awaitable[None]]
@@ -100,10 +105,20 @@ class Sockets:
 
 
 async def next_text(socket: WebSocket, caller: Caller) -> str:
-    """The next frame, counted. Raises WebSocketDisconnect, what `spend` raises, ProblemError for what is no text."""
+    """The next frame, as `text_of`. Raises WebSocketDisconnect too."""
+    return await text_of(await next_frame(socket), caller)
+
+
+async def next_frame(socket: WebSocket) -> Message:
+    """The next frame as it came. Raises WebSocketDisconnect."""
     message = await socket.receive()
     if message["type"] == "websocket.disconnect":
         raise WebSocketDisconnect(message["code"], message.get("reason"))
+    return message
+
+
+async def text_of(message: Message, caller: Caller) -> str:
+    """The text of a frame, which is counted. Raises what `spend` raises, and ProblemError for what is no text."""
     await caller.spend()
     text: str | None = message.get("text")
     if text is None:

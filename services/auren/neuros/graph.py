@@ -9,10 +9,11 @@ lives no longer than its reply.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Protocol, TypedDict
+from typing import Annotated, Any, Final, Protocol, TypedDict
 
 import psycopg
 from langgraph.channels import UntrackedValue
@@ -67,10 +68,39 @@ class Ended:
 async def run(graph: Graph, turn: Turn, thread: str | None) -> AsyncIterator[Turn | str | Ended]:
     """A turn from its beginning to its end, as it goes: the turn with its mode, each sentence, at last Ended.
 
-    With `thread`, the graph needs its checkpointer. The turn is handed over as context, for a checkpointer would keep
-    an input. Raises what the checkpointer raises, one of STORE_ERRORS, before anything is said when the session cannot
-    be read; when it only cannot be kept, the turn says so.
+    With `thread`, the graph needs its checkpointer. Raises what the checkpointer raises, one of STORE_ERRORS, before
+    anything is said when the session cannot be read; when it only cannot be kept, the turn says so.
+
+    The turn runs in a task of its own, so that a reader who goes away ends it with one cancellation. A web server
+    cancels again at every step of the clean-up, and LangGraph would then leave its nodes running, the model's too.
     """
+    steps: asyncio.Queue[Turn | str | Ended | None] = asyncio.Queue()
+    work = asyncio.create_task(_run(graph, turn, thread, steps), name="turn")
+    _running.add(work)
+    work.add_done_callback(_running.discard)
+    try:
+        while (step := await steps.get()) is not None:
+            yield step
+        await work
+    finally:
+        work.cancel()
+
+
+_running: Final[set[asyncio.Task[None]]] = set()
+"""Also those whose reader has gone, until they have ended."""
+
+
+async def _run(graph: Graph, turn: Turn, thread: str | None, told: asyncio.Queue[Turn | str | Ended | None]) -> None:
+    """Puts what comes into `told`, and None at the end, however it ends."""
+    try:
+        async for step in _steps(graph, turn, thread):
+            told.put_nowait(step)
+    finally:
+        told.put_nowait(None)
+
+
+async def _steps(graph: Graph, turn: Turn, thread: str | None) -> AsyncIterator[Turn | str | Ended]:
+    """The turn is handed over as context, for a checkpointer would keep an input."""
     state: dict[str, Any] = {}
     steps = graph.astream(
         {"timings": {}},

@@ -26,6 +26,9 @@ from psycopg_pool import AsyncConnectionPool
 SESSION_SECONDS: Final = 2.0
 """How long a session may take to be read, and to be kept."""
 
+CHANNEL: Final = "session"
+"""The part of the graph's state that is kept."""
+
 
 class Bounded(BaseCheckpointSaver[str]):
     """Bounds what a saver does for a turn; raises TimeoutError."""
@@ -42,16 +45,19 @@ class Bounded(BaseCheckpointSaver[str]):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        """Keep a session's state."""
+        """Keep a session's state. Of a turn that was broken off nothing is kept, so the session stays as it was.
+
+        LangGraph hands over the state also then; only the last node changes the session.
+        """
+        if CHANNEL not in new_versions:
+            return config
         async with asyncio.timeout(SESSION_SECONDS):
             return await super().aput(config, checkpoint, metadata, new_versions)
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        """Keep what a step wrote."""
-        async with asyncio.timeout(SESSION_SECONDS):
-            await super().aput_writes(config, writes, task_id, task_path)
+        """Keep nothing: what a step wrote is needed where a turn goes on that was broken off, and none does."""
 
 
 class SessionSaver(Bounded, AsyncPostgresSaver):

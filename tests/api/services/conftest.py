@@ -10,6 +10,7 @@ import pytest
 from tests.api import stores
 from tests.api.processes import Servers
 from tests.api.services.platform import Platform
+from tests.unit.services.model_double import ModelDouble
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +33,10 @@ def platform(prepared_platform: Platform) -> Iterator[Platform]:
     for store in (prepared_platform.kafka, prepared_platform.postgres, prepared_platform.redis):
         if not store.server.running:
             store.server.start()
+
+
+@pytest.fixture(scope="session")
+def model() -> Iterator[ModelDouble]:
+    """A language model's server; a test scripts it with `talking.scripted`."""
+    with ModelDouble().serving() as double:
+        yield double

@@ -151,12 +151,24 @@ class Platform:
         return mint(pem, issuer=ISSUER, audience=audience, subject=user, scope=scope, ttl_seconds=ttl_seconds)
 
     def service(
-        self, module: str, *arguments: str, user: str, environment: dict[str, str] | None = None, jwks_file: bool = True
+        self,
+        module: str,
+        *arguments: str,
+        user: str,
+        environment: dict[str, str] | None = None,
+        jwks_file: bool = True,
+        secret_files: Mapping[str, str] | None = None,
     ) -> Service:
-        """Start a service and wait until it listens; `user` is its Kafka user and, with underscores, its role."""
+        """Start a service and wait until it listens; `user` is its Kafka user and, with underscores, its role.
+
+        `secret_files`: more files of its folder of secrets, by name.
+        """
         port, metrics_port = free_port(), free_port()
         health_port = free_port() if "collect" in arguments else port
         name = f"{module}-{'-'.join(arguments)}-{port}"
+        folder = self.secrets_of(name, user, jwks_file)
+        for file, content in (secret_files or {}).items():
+            (folder / file).write_text(content)
         server = self.servers.add(
             Server(
                 name=name,
@@ -171,7 +183,7 @@ class Platform:
                     "AUREN_METRICS_PORT": str(metrics_port),
                     "AUREN_AUTH_ISSUER": ISSUER,
                     "AUREN_AUTH_AUDIENCE": AUDIENCE,
-                    "AUREN_SECRETS_DIR": str(self.secrets_of(name, user, jwks_file)),
+                    "AUREN_SECRETS_DIR": str(folder),
                     "AUREN_KAFKA_BOOTSTRAP": self.kafka.bootstrap,
                     "AUREN_KAFKA_USERNAME": user,
                     "AUREN_DATABASE_HOST": self.postgres.host,

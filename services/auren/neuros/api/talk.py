@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, WebSocket, WebSocketDisconnect
 from pydantic import ValidationError
+from starlette.types import Message as ReceivedFrame
 
 from auren.auth import UnauthorizedError
 from auren.neuros.agent import Agent, Answer
@@ -15,7 +16,12 @@ from auren.neuros.api.analysis import Shown
 from auren.neuros.api.asking import SESSION, Message
 from auren.neuros.interventions.sockets import Sockets as InterventionSockets
 from auren.neuros.turn import Turn
-from auren.sockets import Caller, Sockets, error_frame, invalid_frame, next_text
+from auren.sockets import Caller, Sockets, error_frame, invalid_frame, next_frame, text_of
+
+MOST_WAITING: Final = 8
+"""Messages that wait for their answers; more stay with the one who sends them."""
+
+Frames = asyncio.Queue[ReceivedFrame]
 
 
 def routes(sockets: Sockets, agent: Agent, interventions: InterventionSockets, shown: Shown) -> APIRouter:
@@ -40,23 +46,38 @@ class _Talk:
         self._writing = asyncio.Lock()
 
     async def __call__(self, socket: WebSocket, caller: Caller) -> None:
-        telling = asyncio.create_task(self._tell(socket, caller.user_id), name="socket-interventions")
+        """Read, answer and tell at once until one of them ends: who leaves is noticed also within a reply."""
+        frames: Frames = asyncio.Queue(MOST_WAITING)
+        tasks = [
+            asyncio.create_task(_read(socket, frames), name="socket-reading"),
+            asyncio.create_task(self._answer_all(socket, caller, frames), name="socket-answers"),
+            asyncio.create_task(self._tell(socket, caller), name="socket-interventions"),
+        ]
         try:
-            while True:
-                await self._answer(socket, caller)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task.done():
+                    task.result()
         finally:
-            telling.cancel()
-            await asyncio.wait({telling})
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _tell(self, socket: WebSocket, user_id: str) -> None:
-        async with aclosing(self._interventions.follow(user_id)) as found:  # type: ignore[type-var]
+    async def _tell(self, socket: WebSocket, caller: Caller) -> None:
+        """Interventions, as long as the token is good. Raises UnauthorizedError after that."""
+        async with aclosing(self._interventions.follow(caller.user_id)) as found:  # type: ignore[type-var]
             async for intervention in found:
+                caller.check()
                 await self._send(socket, {"type": "intervention", **self._shown.intervention(intervention)})
 
-    async def _answer(self, socket: WebSocket, caller: Caller) -> None:
-        """Take the next message and answer it. Raises UnauthorizedError once the token is not valid any more."""
+    async def _answer_all(self, socket: WebSocket, caller: Caller, frames: Frames) -> None:
+        while True:
+            await self._answer(socket, caller, await frames.get())
+
+    async def _answer(self, socket: WebSocket, caller: Caller, message: ReceivedFrame) -> None:
+        """Answer a message. Raises UnauthorizedError once the token is not valid any more."""
         try:
-            said = Message.model_validate_json(await next_text(socket, caller))
+            said = Message.model_validate_json(await text_of(message, caller))
             pieces = self._agent.stream(caller.user_id, self._session, said.message, said.context.feeling)
             async with aclosing(pieces) as steps:  # type: ignore[type-var]
                 async for step in steps:
@@ -82,3 +103,9 @@ class _Talk:
     async def _send(self, socket: WebSocket, frame: dict[str, Any]) -> None:
         async with self._writing:
             await socket.send_json(frame)
+
+
+async def _read(socket: WebSocket, frames: Frames) -> None:
+    """Take frames in as they come. Raises WebSocketDisconnect at their end."""
+    while True:
+        await frames.put(await next_frame(socket))
