@@ -27,7 +27,7 @@ from auren.neuros.protocols import Protocol as Exercise
 from auren.neuros.respond import insights_of, respond
 from auren.neuros.told import told_of_themselves
 from auren.neuros.turn import MOST_EXCHANGES, USUAL, Exchange, Reply, Session, Turn
-from auren.neuros.wording import MODEL_AWAY, MODEL_STOPPED, MODEL_UNFIT, NO_MODEL, RECOMMENDATIONS, TOKENS_SPENT
+from auren.neuros.wording import MODEL_AWAY, MODEL_STOPPED, MODEL_UNFIT, NO_MODEL, TOKENS_SPENT, advice
 from auren.telemetry import logger
 
 LoadLatest = Callable[[str], Awaitable[Latest]]
@@ -203,10 +203,10 @@ class Nodes:
         exercises = suited(turn.decision.mode, self._with.exercises)
         if structured is None:
             sentences = (*heard.kept, *turn.flags, MODEL_STOPPED)
-            recommendations = RECOMMENDATIONS[turn.decision.mode]
+            recommendations = advice(turn.decision)
         else:
             sentences = (*heard.kept, *(flag for flag in turn.flags if flag not in heard.kept))
-            recommendations = tuple(structured.recommendations) or RECOMMENDATIONS[turn.decision.mode]
+            recommendations = tuple(structured.recommendations) or advice(turn.decision)
             named = [self._with.exercises[n] for n in structured.protocols if n in self._with.exercises]
             exercises = tuple(dict.fromkeys([*named, *exercises]))
         reply = Reply(

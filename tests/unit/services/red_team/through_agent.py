@@ -163,8 +163,8 @@ def _agent(case: Case, model: Scripted, kept: list[Item]) -> Agent:
     resources = Resources(load, known, recall, keep, model)
     nothing: Any = None
     agent = Agent(nothing, resources, Silent(nothing, "test", metrics), "test", erased, metrics)
-    agent._run, agent._forgetful = graphs.run, graphs.build(resources)
-    agent._graph = graphs.build(resources, InMemorySaver())
+    agent._run, agent._graph = graphs.run, graphs.build(resources, InMemorySaver())
+    agent._forgetful = agent._graph
     return agent
 
 
