@@ -96,7 +96,7 @@ class Nodes:
         latest, knowledge, recalled = await asyncio.gather(
             _tried("measurements", use.latest(turn.user_id), CONTEXT_SECONDS),
             _tried(USUAL, use.knowledge(turn.user_id, turn.now) if use.knowledge else _nothing(), CONTEXT_SECONDS),
-            _tried("memory", use.recall(turn.user_id, turn.message) if use.recall else _nothing(), CONTEXT_SECONDS),
+            _tried("memory", self._recall(turn), CONTEXT_SECONDS),
         )
         troubles = [trouble for _, trouble in (latest, knowledge, recalled) if trouble]
         memories = recalled[0]
@@ -107,6 +107,12 @@ class Nodes:
             memories=memories.memories if memories is not None else (),
             troubles=(*turn.troubles, *troubles, *(memories.troubles if memories is not None else ())),
         )
+
+    async def _recall(self, turn: Turn) -> Recalled | None:
+        """What is remembered that the message may need: a greeting needs nothing."""
+        if self._with.recall is None or "greeting" in cues(turn.message):
+            return None
+        return await self._with.recall(turn.user_id, turn.message)
 
     async def screen(self, turn: Turn, _session: Session, _say: Say) -> Turn:
         """What the message expresses, and changes so large or so long that somebody should look at them."""
