@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
+from auren.latest import Latest
 from auren.link import UnavailableError
 from auren.modes import Decision, Evidence, Mode
 from auren.neuros import choice, nodes
