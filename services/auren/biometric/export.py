@@ -42,7 +42,7 @@ readings.jsonl: what your devices measured. A flag says why a value is not trust
 sleep_sessions.jsonl, workouts.jsonl: nights and workouts.
 daily_values.jsonl, hourly_values.jsonl: count and sum of trusted readings (total is in millionths of the unit).
 patterns.jsonl, mode_switches.jsonl, people.jsonl: what was concluded from them, each with its evidence.
-chat_messages.jsonl: what you and NEUROS wrote. neuros.json: what NEUROS remembers of its sessions.
+chat_messages.jsonl: what you and NEUROS wrote. neuros.json: its sessions, memories and what it has offered.
 connections.jsonl: the accounts that you have connected. Their access tokens are secrets and are not part of this.
 deletion_tombstones.jsonl, ingested_events.jsonl, outbox.jsonl: bookkeeping that keeps deleted data deleted, counts a
 delivery once, and what is about to be told to NEUROS.

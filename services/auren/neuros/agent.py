@@ -20,7 +20,7 @@ from auren.neuros.audit import Audit
 from auren.neuros.guard.screen import emergency
 from auren.neuros.models import LanguageModel
 from auren.neuros.nodes import Resources
-from auren.neuros.sessions import open_pool, thread_id
+from auren.neuros.sessions import DURABLE, open_pool, thread_id
 from auren.neuros.settings import NeurosSettings
 from auren.neuros.turn import SESSION_LOST, Feeling, Reply, Turn
 from auren.telemetry import Metrics, logger
@@ -138,7 +138,8 @@ class Agent:
 
     async def forget(self, user_id: str) -> int:
         """Erase all sessions of a user; how many there were. Raises UnavailableError."""
-        async with self.connection() as connection:
+        async with self.connection() as connection, connection.transaction():
+            await connection.execute(DURABLE)
             threads = await _threads(connection, user_id)
             for table in ("checkpoint_writes", "checkpoint_blobs", "checkpoints"):
                 await connection.execute(f"DELETE FROM {table} WHERE thread_id = ANY(%s)", (threads,))

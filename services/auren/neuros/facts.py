@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -16,15 +17,19 @@ from auren.events import METRICS
 from auren.latest import LatestValue
 from auren.modes import Evidence
 from auren.modes.engine import number
-from auren.neuros.guard import flags
 from auren.neuros.guard.check import Known, numbers_of
 from auren.neuros.guard.numbers import KnownNumber
+from auren.neuros.instructions import unsaid
 from auren.neuros.personality import Personality
 from auren.neuros.protocols import Protocol
 from auren.neuros.turn import Session, Turn
 from auren.neuros.wording import FIXED, ago, shown, title
 
 MOST_NIGHTS: Final = 3
+
+
+WHOLE_FROM: Final = 20
+"""A mean of days is told in whole numbers from here on, with one decimal below: more is not what a mean knows."""
 
 
 class Fact(NamedTuple):
@@ -39,7 +44,7 @@ class Fact(NamedTuple):
     @property
     def difference(self) -> float | None:
         """How far the value is from the usual."""
-        return None if self.usual is None else self.value.value - self.usual
+        return None if self.usual is None else round(self.value.value - self.usual, 1)
 
     @property
     def percent(self) -> float | None:
@@ -52,15 +57,27 @@ def facts(turn: Turn) -> dict[str, Fact]:
     values = turn.latest.values if turn.latest is not None else {}
     usual = turn.knowledge.usual if turn.knowledge is not None else {}
     return {
-        metric: Fact(value, usual[metric].mean if metric in usual else None) for metric, value in sorted(values.items())
+        metric: Fact(value, _rounded(usual[metric].mean) if metric in usual else None)
+        for metric, value in sorted(values.items())
     }
 
 
+def _rounded(mean: float) -> float:
+    return round(mean, 0 if abs(mean) >= WHOLE_FROM else 1)
+
+
 def known(turn: Turn, session: Session, protocols: Mapping[str, Protocol], personality: Personality) -> Known:
-    """What a reply of this turn may say. A source's name is a device's."""
-    texts = [*FIXED, *flags.TEXTS, *(text for protocol in protocols.values() for text in protocol.texts)]
+    """What a reply of this turn may say: of the red flags only those that are raised. A source's name is a device's."""
     names = {value.source for value in turn.latest.values.values()} if turn.latest is not None else set()
-    return Known(_numbers(turn, session), names, texts, personality.unsaid)
+    return _of_everybody(tuple(protocols.values()), unsaid(personality)).also(
+        _numbers(turn, session), names, turn.flags
+    )
+
+
+@lru_cache(maxsize=4)
+def _of_everybody(protocols: tuple[Protocol, ...], unsaid_texts: tuple[str, ...]) -> Known:
+    """What every reply may say; read once, for it is the same in each turn of a process."""
+    return Known((), (), [text for protocol in protocols for text in protocol.texts], unsaid_texts, FIXED)
 
 
 def context(turn: Turn, session: Session, protocols: Mapping[str, Protocol]) -> str:

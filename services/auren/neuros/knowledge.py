@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import asyncpg
 import msgspec
 
-from auren.baselines import LONG, SHORT, Baseline, DayValue, baseline, by_day, value_of_day
+from auren.baselines import LONG, SHORT, Baseline, DayValue, baseline, value_of_day
 from auren.database import Database
 from auren.events import METRICS
 from auren.link import UnavailableError
@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
 NIGHTS: Final = 7
+WEEKLY: Final = frozenset({"sleep_rem"})
+"""Metrics whose last week is looked at by itself: its variation is a signal (modes/signals.py)."""
+
+DAILY: Final = frozenset({"hrv_rmssd", "hrv_sdnn", "resting_heart_rate"})
+"""Metrics whose values are looked at day by day, for red flags (guard/flags.py)."""
+
 _PERSON = """
 SELECT p.state, s.reason, s.confidence, s.evidence FROM people p LEFT JOIN LATERAL (
     SELECT mode, reason, confidence, evidence FROM mode_switches
@@ -101,7 +107,8 @@ class Night(NamedTuple):
 class Knowledge:
     """Of one person. `month` and `week` are baselines of 28 and 7 days by metric, also those not trusted yet.
 
-    `days` are the values of the last days by metric and day, oldest first and today included.
+    `days` are the values of the last days by metric and day, oldest first and today included. `week` has the metrics of
+    WEEKLY alone, `days` those of DAILY: the rest would be computed for each message and looked at for none.
     """
 
     today: date
@@ -154,7 +161,7 @@ async def _read(connection: PoolConnectionProxy, user_id: str, now: datetime) ->
     days = await connection.fetch(_DAYS, user_id, list(METRICS), today - timedelta(days=LONG), today)
     patterns = await connection.fetch(_PATTERNS, user_id)
     nights = await connection.fetch(_NIGHTS, user_id, today - timedelta(days=NIGHTS))
-    by_metric = _days_by_metric(DayOf(*row) for row in days)
+    by_metric = _days_by_metric(days)
     return Knowledge(
         today=today,
         standing=Standing(
@@ -165,28 +172,27 @@ async def _read(connection: PoolConnectionProxy, user_id: str, now: datetime) ->
         ),
         held=state.held,
         month=_baselines(by_metric, today, LONG),
-        week=_baselines(by_metric, today, SHORT),
-        days={metric: _values(metric, found) for metric, found in by_metric.items()},
+        week=_baselines(_only(by_metric, WEEKLY), today, SHORT),
+        days={metric: _values(metric, found) for metric, found in _only(by_metric, DAILY).items()},
         patterns=tuple(ActivePattern(*row) for row in patterns),
         nights=tuple(Night(*row) for row in nights),
     )
 
 
-class DayOf(NamedTuple):
-    """A row of `daily_values` of one person."""
-
-    metric: str
-    day: date
-    source: str
-    readings: int
-    total: int
+Days = dict[date, dict[str, DayValue]]
+"""Rows of `daily_values` of one metric by day and source."""
 
 
-def _days_by_metric(rows: Iterable[DayOf]) -> dict[str, dict[date, dict[str, DayValue]]]:
-    found: dict[str, list[DayValue]] = {}
-    for row in rows:
-        found.setdefault(row.metric, []).append(DayValue(*row[1:]))
-    return {metric: by_day(of) for metric, of in found.items()}
+def _days_by_metric(rows: Iterable[Iterable[Any]]) -> dict[str, Days]:
+    """Rows as `_DAYS` gives them; some hundreds for each message."""
+    found: dict[str, Days] = {}
+    for metric, day, source, readings, total in rows:
+        found.setdefault(metric, {}).setdefault(day, {})[source] = DayValue(day, source, readings, total)
+    return found
+
+
+def _only(days: Mapping[str, Days], metrics: frozenset[str]) -> dict[str, Days]:
+    return {metric: of for metric, of in days.items() if metric in metrics}
 
 
 def _baselines(

@@ -11,12 +11,14 @@ from auren.modes import DEFAULTS, Decision, Mode
 from auren.neuros.facts import Fact, facts
 from auren.neuros.guard import flags
 from auren.neuros.protocols import PROTOCOLS, Protocol, suited
+from auren.neuros.told import asks_to_remember
 from auren.neuros.turn import Insight, Reply, Session, Turn
 from auren.neuros.wording import (
     NO_ACCESS,
     NO_BASELINE,
     NO_MODEL,
     NO_VALUES,
+    NOTED,
     NOTHING_TO_JUDGE,
     PATTERNS,
     RECOMMENDATIONS,
@@ -98,6 +100,8 @@ def _sentence(fact: Fact, turn: Turn) -> str:
 def _opening(turn: Turn, session: Session) -> Iterator[str]:
     if re.match(r"\s*(?:hi|hello|hey|good )", turn.message, re.IGNORECASE):
         yield "Hello again." if session["turns"] else "Hello."
+    if asks_to_remember(turn.message):
+        yield NOTED
 
 
 def _changes(turn: Turn, insights: Iterable[Insight], session: Session) -> Iterator[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, Final
 
 from langchain_core.runnables import RunnableConfig
@@ -18,6 +19,9 @@ from langgraph.checkpoint.base import (
     CheckpointTuple,
 )
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+from psycopg import AsyncConnection
+from psycopg.rows import DictRow
+from psycopg_pool import AsyncConnectionPool
 
 SESSION_SECONDS: Final = 2.0
 """How long a session may take to be read, and to be kept."""
@@ -58,3 +62,12 @@ class Bounded(BaseCheckpointSaver[str]):
 
 class SessionSaver(Bounded, AsyncPostgresSaver):
     """Sessions in PostgreSQL."""
+
+    def __init__(self, pool: AsyncConnectionPool[AsyncConnection[DictRow]]) -> None:
+        """The pool is the caller's.
+
+        The library's saver lets one turn of the whole process at a time reach the server, because it may have been
+        given a single connection. A pool gives each turn its own: the pool alone says who waits.
+        """
+        super().__init__(pool)
+        self.lock = nullcontext()  # type: ignore[assignment]

@@ -15,11 +15,15 @@ if TYPE_CHECKING:
 WAIT_SECONDS: Final = 1.0
 """How long a reply waits for a connection before it goes on without its session."""
 
+DURABLE: Final = "SET LOCAL synchronous_commit = on"
+"""Within a transaction: its end waits for the disk, and with it all that was written before."""
+
 
 def open_pool(settings: NeurosSettings, application: str) -> AsyncConnectionPool[AsyncConnection[DictRow]]:
     """A pool for the saver, not opened yet: autocommit and rows as mappings, as the saver needs them.
 
-    Imported late, like LangGraph itself: the listener opens before.
+    No turn waits for the server's disk: when the server crashes, the sessions' last half second may be lost. Who
+    erases asks for DURABLE first. Imported late, like LangGraph itself: the listener opens before.
     """
     from psycopg import AsyncConnection
     from psycopg.rows import dict_row
@@ -36,7 +40,7 @@ def open_pool(settings: NeurosSettings, application: str) -> AsyncConnectionPool
             "application_name": application,
             "sslmode": settings.database_tls,
             "sslrootcert": settings.database_authority,
-            "options": f"-c search_path={CHECKPOINT_SCHEMA}",
+            "options": f"-c search_path={CHECKPOINT_SCHEMA} -c synchronous_commit=off",
             "connect_timeout": 5,
             "autocommit": True,
             "row_factory": dict_row,

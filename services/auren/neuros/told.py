@@ -35,5 +35,10 @@ def told_of_themselves(message: str, now: datetime, session_id: str | None = Non
             yield _item(kind, found["text"], now, session_id)
 
 
+def asks_to_remember(message: str) -> bool:
+    """Whether the message asks for nothing but that."""
+    return _ASKED.match(message.replace("\u2019", "'")) is not None
+
+
 def _item(kind: Kind, text: str, now: datetime, session_id: str | None) -> Item:
     return Item(kind=kind, text=text.strip(), source="said", said_at=now, session_id=session_id)

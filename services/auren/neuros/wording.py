@@ -78,6 +78,7 @@ NOTHING_TO_JUDGE: Final = "None of the values that my rules look at is fresh, so
 SEE_SOMEBODY: Final = "If it stays like this or you feel unwell, please see a professional."
 
 
+NOTED: Final = "I will keep that in mind."
 MODEL_AWAY: Final = "I cannot reach the language model at the moment, so I answer by fixed rules."
 MODEL_UNFIT: Final = "I cannot use what the language model has answered, so I answer by fixed rules."
 MODEL_STOPPED: Final = "The language model broke off here."
@@ -96,7 +97,7 @@ FIXED: Final = frozenset(
         *REMARKS.values(),
         *(text for texts in RECOMMENDATIONS.values() for text in texts),
         *PATTERNS.values(),
-        *(NO_MODEL, MODEL_AWAY, MODEL_UNFIT, MODEL_STOPPED, TOKENS_SPENT),
+        *(NOTED, NO_MODEL, MODEL_AWAY, MODEL_UNFIT, MODEL_STOPPED, TOKENS_SPENT),
         *(NO_VALUES, NO_ACCESS, NO_BASELINE, NOTHING_TO_JUDGE, SEE_SOMEBODY),
     }
 )

@@ -15,11 +15,11 @@ from auren.modes import Decision, Evidence, Mode
 from auren.neuros import choice, nodes
 from auren.neuros import graph as graphs
 from auren.neuros.guard.flags import SUGGESTION
+from auren.neuros.instructions import RULES
 from auren.neuros.knowledge import Knowledge
 from auren.neuros.memory import Recalled
 from auren.neuros.models import BudgetSpentError, ModelUnavailableError, Outcome, Remembered
 from auren.neuros.nodes import NOTHING_USED, Resources
-from auren.neuros.prompting import RULES
 from auren.neuros.protocols import PROTOCOLS
 from auren.neuros.turn import MOST_EXCHANGES, NEW_SESSION, Turn
 from auren.neuros.wording import (

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from copy import copy
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from auren.neuros.guard.claims import ANYWHERE, CLAIMS, FOREIGN, NO_PEOPLE, OTHERS, Kind, by_ending
@@ -36,15 +38,27 @@ class Known:
         names: Iterable[str] = (),
         texts: Iterable[str] = (),
         avoid: Iterable[str] = (),
+        fixed: Iterable[str] = (),
     ) -> None:
-        """`texts`: fixed sentences of ours, which pass word for word and whose numbers are known too.
+        """`texts`: sentences of ours, which pass word for word and whose numbers are known too; `fixed` only pass.
 
         `names`: of the person and of devices. `avoid`: phrases, in any case. Raises KeyError for an unknown unit.
         """
-        self.texts = frozenset(text.strip() for text in texts)
-        self.numbers = by_family([*numbers, *(number for text in self.texts for number in numbers_of(text))])
+        sayable = frozenset(text.strip() for text in texts)
+        self.texts = sayable.union(fixed)
+        self.numbers = by_family([*numbers, *(number for text in sayable for number in _numbers_of_ours(text))])
         self.names = NO_PEOPLE | {word for name in names for word in name.split()}
-        self.avoid = frozenset(text for phrase in avoid if (text := plain(phrase)))
+        self.avoid = frozenset(text for phrase in avoid if (text := _plain_phrase(phrase)))
+
+    def also(self, numbers: Iterable[KnownNumber], names: Iterable[str], fixed: Iterable[str] = ()) -> Known:
+        """All of this and more; the texts, which take milliseconds to read, are not read again."""
+        more = copy(self)
+        more.texts = self.texts.union(fixed)
+        more.numbers = {family: list(of) for family, of in self.numbers.items()}
+        for family, of in by_family(numbers).items():
+            more.numbers.setdefault(family, []).extend(of)
+        more.names = self.names | {word for name in names for word in name.split()}
+        return more
 
 
 def check(sentence: str, known: Known) -> Fault | None:
@@ -69,6 +83,15 @@ def numbers_of(text: str) -> list[KnownNumber]:
     return [
         KnownNumber(value, amount.unit) for amount in amounts(plain(text)) for value, _decimals in amount.readings[:1]
     ]
+
+
+@lru_cache(maxsize=1024)
+def _numbers_of_ours(text: str) -> tuple[KnownNumber, ...]:
+    """The same for texts that every reply may repeat: they are few, and each reply asks for them twice."""
+    return tuple(numbers_of(text))
+
+
+_plain_phrase = lru_cache(maxsize=1024)(plain)
 
 
 def _language(text: str, found: frozenset[str]) -> Fault | None:

@@ -39,7 +39,12 @@ ON CONFLICT (user_id, id) DO UPDATE SET kind = excluded.kind, text = excluded.te
 _REMOVE = "DELETE FROM memories WHERE user_id = $1 AND id = ANY($2)"
 _ERASE = "DELETE FROM memories WHERE user_id = $1"
 _COUNT = "SELECT count(*) FROM memories WHERE user_id = $1"
-_USED = "UPDATE memories SET used = used + 1, last_used_at = now() WHERE user_id = $1 AND id = ANY($2)"
+_USED = """
+UPDATE memories SET used = used + 1, last_used_at = now()
+FROM set_config('synchronous_commit', 'off', true) AS hurried WHERE user_id = $1 AND id = ANY($2)
+"""
+"""A use may be forgotten by a crash of the server: the connection is free again before the disk has written it."""
+
 _DUE = """
 SELECT user_id FROM memories WHERE user_id > $1 GROUP BY user_id
 HAVING count(*) > $2 OR min(touched_at) < $3 OR min(kept_at) < $4 ORDER BY user_id LIMIT $5
