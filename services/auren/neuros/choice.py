@@ -2,8 +2,8 @@
 
 The biometric service has decided on the person's latest event (the standing mode). Time has passed since, and a message
 says something of its own, so the rules are tried again, with the same hysteresis: a rule that only that still holds has
-no evidence of now, so what has led to the mode is told. While the cooldown of a switch lasts, the standing mode gives way
-to nothing that ranks behind it.
+no evidence of now, so what has led to the mode is told. While the cooldown of a switch lasts, the standing mode gives
+way to nothing that ranks behind it.
 """
 
 from __future__ import annotations

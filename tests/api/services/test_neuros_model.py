@@ -9,8 +9,8 @@ import pytest
 
 from auren.neuros.models.breaker import FAILURES
 from auren.neuros.models.calling import ATTEMPTS
-from auren.neuros.turn import RULES
 from auren.neuros.nodes import NOTHING_USED
+from auren.neuros.turn import RULES
 from auren.neuros.wording import MODEL_AWAY, MODEL_STOPPED, MODEL_UNFIT, TOKENS_SPENT
 from tests.api import stores
 from tests.api.processes import Servers
