@@ -1,6 +1,6 @@
 """Sessions of which nothing was heard for long are forgotten, and superseded states of the others: by one replica.
 
-So are sessions of people who were erased, should a crash have left any: a turn is kept before it is asked who was erased.
+So are sessions of erased people, should a crash have left any: a turn is kept before it is asked who was erased.
 """
 
 from __future__ import annotations
