@@ -36,6 +36,9 @@ ASK_SECONDS: Final = 2.0
 ErasedUsers = Callable[[Sequence[str]], Awaitable[Mapping[str, datetime]]]
 """When users were erased, for those of the given ones who were. Raises UnavailableError."""
 
+ForgottenAt = Callable[[str], Awaitable[datetime | None]]
+"""When a user has had all of theirs forgotten last; None where that was long ago or is not known."""
+
 Run = Callable[["Graph", Turn, str | None], AsyncIterator["Turn | str | Ended"]]
 
 _log = logger(__name__)
@@ -59,10 +62,12 @@ class Agent:
         audit: Audit,
         application: str,
         erased_users: ErasedUsers,
+        forgotten_at: ForgottenAt,
         metrics: Metrics,
     ) -> None:
         """`settings` are for the sessions' own pool; `metrics` gets the replies."""
         self._erased_users = erased_users
+        self._forgotten_at = forgotten_at
         self._settings = settings
         self._resources = resources
         self._audit = audit
@@ -183,7 +188,7 @@ class Agent:
         try:
             async for step in self._run(self._graph, turn, thread_id(turn.user_id, turn.session_id)):
                 if not isinstance(step, Turn | str):
-                    await self._forget_if_erased(turn.user_id)
+                    await self._forget_if_erased(turn)
                 told = True
                 yield step
         except (psycopg.Error, OSError, TimeoutError) as error:
@@ -192,7 +197,7 @@ class Agent:
             _log.warning("a reply goes without its session", reason=type(error).__name__)
             async for step in self._run(self._forgetful, without, None):
                 yield step
-            await self._forget_if_erased(turn.user_id)
+            await self._forget_if_erased(turn)
 
     def _answered(self, turn: Turn, timings: dict[str, float], began: float) -> Answer:
         took = time.perf_counter() - began
@@ -216,13 +221,19 @@ class Agent:
             raise ProblemError(410, "erased", "the person was erased", "nothing of them is kept any more")
         return True
 
-    async def _forget_if_erased(self, user_id: str) -> None:
-        """An erasure commits who is erased before it asks for `forget`: one of the two finds what was just kept."""
+    async def _forget_if_erased(self, turn: Turn) -> None:
+        """An erasure says who is erased before it asks for `forget`: one of the two finds what was just kept.
+
+        So does a person who wants to be forgotten and stays; the turn that began before is then forgotten too.
+        """
         try:
-            await self._may_keep(user_id)
+            await self._may_keep(turn.user_id)
         except ProblemError:
-            await self.forget(user_id)
+            await self.forget(turn.user_id)
             raise
+        at = await self._forgotten_at(turn.user_id)
+        if at is not None and at > turn.now:
+            await self.forget(turn.user_id)
 
     async def _load(self) -> None:
         try:

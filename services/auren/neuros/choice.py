@@ -1,8 +1,9 @@
 """The mode of a reply: the rules of `auren.modes` over what is known now, and over what the message says. Pure.
 
 The biometric service has decided on the person's latest event (the standing mode). Time has passed since, and a message
-says something of its own, so the rules are tried again, with the same hysteresis. While the cooldown of a switch lasts,
-the standing mode gives way to nothing that ranks behind it.
+says something of its own, so the rules are tried again, with the same hysteresis: a rule that only that still holds has
+no evidence of now, so what has led to the mode is told. While the cooldown of a switch lasts, the standing mode gives
+way to nothing that ranks behind it.
 """
 
 from __future__ import annotations
@@ -10,16 +11,20 @@ from __future__ import annotations
 from datetime import UTC, datetime, time
 from typing import Final
 
-from auren.modes import Decision, Snapshot, Thresholds, Value, decide, derived
+from auren.modes import Decision, Off, Snapshot, Thresholds, Value, decide, derived
 from auren.modes.engine import explain, found_rule
 from auren.modes.signals import signals
+from auren.modes.thresholds import Check
 from auren.neuros.guard.flags import Night, Sample, red_flags
 from auren.neuros.guard.screen import FEELS_OFF
-from auren.neuros.knowledge import Knowledge
+from auren.neuros.knowledge import Knowledge, Standing
 from auren.neuros.turn import Turn
 
 DAILY: Final = "resting_heart_rate"
 NOON: Final = time(12)
+
+HELD_ON: Final = "the values that led to this mode are not back to the usual yet"
+"""Why a mode stands whose beginning is not known any more."""
 
 
 def choose(turn: Turn, thresholds: Thresholds) -> Decision:
@@ -29,6 +34,8 @@ def choose(turn: Turn, thresholds: Thresholds) -> Decision:
         return decide(snapshot, thresholds)
     standing = turn.knowledge.standing
     found = found_rule(snapshot, thresholds, (standing.mode, standing.state.rule))
+    if found is not None and found is not found_rule(snapshot, thresholds):
+        return _held_on(standing, found, explain(None, snapshot, thresholds).off)
     decision = explain(found, snapshot, thresholds)
     return _standing(decision, turn, thresholds) or decision
 
@@ -75,6 +82,12 @@ def _standing(decision: Decision, turn: Turn, thresholds: Thresholds) -> Decisio
     if not (cooling and behind):
         return None
     return Decision(state.mode, state.rule, standing.reason, standing.evidence, decision.off, standing.confidence)
+
+
+def _held_on(standing: Standing, check: Check, off: tuple[Off, ...]) -> Decision:
+    """The standing mode, whose rule no value meets any more and none has left behind by the hysteresis either."""
+    reason = standing.reason or HELD_ON
+    return Decision(standing.mode, check.rule.id, reason, standing.evidence, off, standing.confidence)
 
 
 def _daily(known: Knowledge, metric: str) -> list[Sample]:

@@ -1,4 +1,7 @@
-"""Sessions of which nothing was heard for long are forgotten, and superseded states of the others: by one replica."""
+"""Sessions of which nothing was heard for long are forgotten, and superseded states of the others: by one replica.
+
+So are sessions of erased people, should a crash have left any: a turn is kept before it is asked who was erased.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ _LOCK = "SELECT pg_try_advisory_lock(%s) AS held"
 _UNLOCK = "SELECT pg_advisory_unlock(%s)"
 _OLD = """
 SELECT thread_id FROM checkpoints GROUP BY thread_id
-HAVING max((checkpoint->>'ts')::timestamptz) < now() - make_interval(days => %s) LIMIT 1000
+HAVING max((checkpoint->>'ts')::timestamptz) < now() - make_interval(days => %s)
+    OR split_part(thread_id, '/', 1) IN (SELECT user_id FROM public.erased_users) LIMIT 1000
 """
 _SUPERSEDED = """
 DELETE FROM checkpoints c WHERE (c.checkpoint->>'ts')::timestamptz < now() - interval '1 hour' AND EXISTS (

@@ -49,7 +49,9 @@ def build(settings: NeurosSettings, health: Health, metrics: Metrics) -> FastAPI
         personality=settings.personality(),
     )
     audit = Audit(database, SERVICE, metrics)
-    agent = Agent(settings, resources, audit, f"{SERVICE}-sessions", database.erased_users, metrics)
+    agent = Agent(
+        settings, resources, audit, f"{SERVICE}-sessions", database.erased_users, memories.forgotten_at, metrics
+    )
     offering = room.build(settings, database, hot, verifier, health, metrics, protocols, memories.keep)
     health.add("database", database.check)
     health.add("redis", hot.check)

@@ -140,6 +140,10 @@ class Stores:
         self._require()
         return {}
 
+    async def forgotten_at(self, _user: str) -> datetime | None:
+        self._require()
+        return None
+
     def record(self, *_: str) -> None:
         self.written += 1
 
@@ -158,7 +162,9 @@ def service(routes: APIRouter) -> FastAPI:
 def talking(stores: Stores) -> Agent:
     """An agent as it is once LangGraph is loaded."""
     resources, metrics = Resources(stores.of), Metrics("fuzzed")
-    agent = Agent(cast(Any, None), resources, cast(Audit, stores), "fuzzed", stores.erased_users, metrics)
+    agent = Agent(
+        cast(Any, None), resources, cast(Audit, stores), "fuzzed", stores.erased_users, stores.forgotten_at, metrics
+    )
     agent._run = graph.run
     agent._graph = graph.build(resources, InMemorySaver())
     agent._forgetful = graph.build(resources)

@@ -42,11 +42,15 @@ class Stores:
         self.asked = 0
         self.rows: list[Any] = []
         self.erased: dict[str, datetime] = {}
+        self.forgotten: datetime | None = None
 
     async def erased_users(self, _users: Sequence[str]) -> dict[str, datetime]:
         if self.hang:
             await asyncio.Event().wait()
         return self.erased
+
+    async def forgotten_at(self, _user: str) -> datetime | None:
+        return self.forgotten
 
     async def _answer(self) -> None:
         self.asked += 1
@@ -123,7 +127,7 @@ def agent(stores: Stores, metrics: Metrics, sessions: Sessions) -> Agent:
 
 def new_agent(stores: Stores, metrics: Metrics) -> Agent:
     audit = Audit(cast(Any, stores), "test", metrics)
-    return Agent(settings(), Resources(stores.of), audit, "test", stores.erased_users, metrics)
+    return Agent(settings(), Resources(stores.of), audit, "test", stores.erased_users, stores.forgotten_at, metrics)
 
 
 def analysis(answer: Answer, session_id: str) -> answers.AnalysisOut:

@@ -18,6 +18,9 @@ KEPT: Final = timedelta(hours=72)
 MOST: Final = 30
 """Entries of a person; older ones give way."""
 
+FORGOTTEN_SECONDS: Final = 600
+"""For so long it is known when a person was forgotten: longer than any reply takes that may have begun before."""
+
 TIMEOUT_SECONDS: Final = 1.0
 CONNECTIONS: Final = 8
 
@@ -53,17 +56,27 @@ class Hot:
                 found.setdefault(memory.id, memory)
         return list(found.values())
 
-    async def erase(self, user_id: str) -> int:
+    async def erase(self, user_id: str, now: datetime) -> int:
         """Remove all of a person; how many entries there were. Raises UnavailableError."""
         pipeline = self._redis.pipeline(transaction=True)
         pipeline.llen(_key(user_id))
         pipeline.delete(_key(user_id))
-        count, _ = await _answer(pipeline.execute())
+        pipeline.set(_forgotten(user_id), now.isoformat(), ex=FORGOTTEN_SECONDS)
+        count, *_ = await _answer(pipeline.execute())
         return int(count)
+
+    async def forgotten_at(self, user_id: str) -> datetime | None:
+        """When all of a person was removed last, if that was lately. Raises UnavailableError."""
+        found: bytes | None = await _answer(self._redis.get(_forgotten(user_id)))
+        return datetime.fromisoformat(found.decode()) if found is not None else None
 
 
 def _key(user_id: str) -> str:
     return f"memory:{user_id}"
+
+
+def _forgotten(user_id: str) -> str:
+    return f"memory-forgotten:{user_id}"
 
 
 async def _answer(call: Awaitable[Any]) -> Any:

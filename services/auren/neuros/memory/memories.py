@@ -7,7 +7,7 @@ reaches and raises, so that it is repeated.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
@@ -118,6 +118,8 @@ class Memories:
     async def keep(self, user_id: str, items: Sequence[Item]) -> int:
         """Keep items; how many were. Those that say the same are one; of somebody who was erased none is kept.
 
+        Nor is one kept that was said before the person's memories were last erased: the reply that brings it was being
+        made meanwhile.
         Raises UnavailableError: without the database nobody knows who was erased. Where Redis alone is away, what
         lasts has been kept.
         """
@@ -131,13 +133,26 @@ class Memories:
         rows = [Row(one, self.embedder.name if by else None, by) for one, by in zip(lasting, packed, strict=True)]
         try:
             async with self.database.connection() as connection, warm.alone(connection, user_id):
-                kept = await self.merge(connection, user_id, rows)
+                since = await self.forgotten_at(user_id)
+                kept = await self.merge(connection, user_id, [row for row in rows if _said(row.memory, since)])
+                passing = [one for one in passing if _said(one, since)]
                 trouble = await self._pass_on(user_id, passing)
         except ErasedError:
             return 0
         if trouble is not None:
             raise trouble
         return kept + len(passing)
+
+    async def forgotten_at(self, user_id: str) -> datetime | None:
+        """When a person's memories were erased last; None where that was long ago, or Redis is away.
+
+        While it is, no erasure comes to its end, so it is repeated later.
+        """
+        try:
+            return await self.hot.forgotten_at(user_id)
+        except UnavailableError as error:
+            _log.warning("it cannot be known who was forgotten", reason=error.reason)
+            return None
 
     async def _pass_on(self, user_id: str, passing: Sequence[Memory]) -> UnavailableError | None:
         try:
@@ -313,15 +328,16 @@ class Memories:
         self.moves.labels("cold", "warm").inc(moved)
 
     async def _erase_others(self, user_id: str, removed: dict[str, int], troubles: list[UnavailableError]) -> None:
-        tiers: tuple[tuple[str, Callable[[str], Awaitable[int]]], ...] = (
-            ("hot", self.hot.erase),
-            ("cold", self.cold.erase),
-        )
-        for tier, erase in tiers:
+        tiers = (("hot", self.hot.erase(user_id, datetime.now(UTC))), ("cold", self.cold.erase(user_id)))
+        for tier, erasing in tiers:
             try:
-                removed[tier] = await erase(user_id)
+                removed[tier] = await erasing
             except UnavailableError as error:
                 troubles.append(error)
+
+
+def _said(memory: Memory, since: datetime | None) -> bool:
+    return since is None or memory.said_at > since
 
 
 def _promoted(one: Memory, now: datetime, embedder: str, packed: bytes | None) -> Row:

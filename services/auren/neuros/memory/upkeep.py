@@ -79,7 +79,7 @@ class Upkeep:
         for user_id in await warm.erased_lately(connection, ERASED_DAYS):
             async with warm.alone(connection, user_id, anybody=True):
                 await warm.erase(connection, user_id)
-            await self._memories.hot.erase(user_id)
+            await self._memories.hot.erase(user_id, datetime.now(UTC))
             await self._memories.cold.erase(user_id)
 
     async def _complete_vectors(self, connection: PoolConnectionProxy) -> None:

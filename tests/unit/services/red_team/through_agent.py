@@ -159,12 +159,15 @@ def _agent(case: Case, model: Scripted, kept: list[Item]) -> Agent:
     async def erased(_users: Sequence[str]) -> dict[str, datetime]:
         return {}
 
+    async def forgotten(_user_id: str) -> None:
+        return None
+
     metrics = Metrics("test")
     resources = Resources(load, known, recall, keep, model)
     nothing: Any = None
-    agent = Agent(nothing, resources, Silent(nothing, "test", metrics), "test", erased, metrics)
-    agent._run, agent._graph = graphs.run, graphs.build(resources, InMemorySaver())
-    agent._forgetful = agent._graph
+    agent = Agent(nothing, resources, Silent(nothing, "test", metrics), "test", erased, forgotten, metrics)
+    agent._run, agent._forgetful = graphs.run, graphs.build(resources)
+    agent._graph = graphs.build(resources, InMemorySaver())
     return agent
 
 
