@@ -204,5 +204,4 @@ def _of_nights(turn: Turn) -> Iterator[KnownNumber]:
 def _rounded(value: float, unit: str, metric: str) -> Iterator[KnownNumber]:
     """A number that is told without its decimals: of a small one that is more than a reply may round by itself."""
     yield KnownNumber(value, unit, metric)
-    if round(value):
-        yield KnownNumber(round(value), unit, metric)
+    yield KnownNumber(round(value), unit, metric)

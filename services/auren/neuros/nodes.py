@@ -211,7 +211,7 @@ class Nodes:
             sentences = (*heard.kept, *turn.flags, MODEL_STOPPED)
             recommendations = advice(turn.decision)
         else:
-            sentences = (*heard.kept, *(flag for flag in turn.flags if flag not in heard.kept))
+            sentences = (*heard.kept, *turn.flags)
             recommendations = tuple(structured.recommendations) or advice(turn.decision)
             named = [self._with.exercises[n] for n in structured.protocols if n in self._with.exercises]
             exercises = tuple(dict.fromkeys([*named, *exercises]))

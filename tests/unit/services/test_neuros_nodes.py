@@ -30,6 +30,7 @@ from auren.neuros.wording import (
     NO_ACCESS,
     NO_MODEL,
     RECOMMENDATIONS,
+    SEE_SOMEBODY,
     TOKENS_SPENT,
 )
 from tests.unit.services.talking import (
@@ -344,6 +345,15 @@ async def test_a_red_flag_is_said_once_whoever_answers(model: Scripted | None) -
     assert len(found.turn.flags) == 2
     for sentence in found.turn.flags:
         assert found.reply.sentences.count(sentence) == found.said.count(sentence) == 1
+
+
+@pytest.mark.parametrize("model", [None, says("Rest today.")], ids=["rules", "model"])
+async def test_a_professional_is_suggested_once(model: Scripted | None) -> None:
+    low = values(recovery_score=35)
+    found = await talk(model=model, knowledge=FALLEN, latest=low)
+    assert SUGGESTION in found.said
+    assert SEE_SOMEBODY not in found.said
+    assert SEE_SOMEBODY in (await talk(latest=low)).said
 
 
 async def test_a_session_keeps_what_was_said_for_a_model_and_no_more_than_it_is_shown() -> None:
