@@ -1,6 +1,7 @@
 """What the biometric service has learnt of a person, as NEUROS reads it: baselines, patterns, the mode, nights.
 
-One connection, a few statements by primary keys; one statement while somebody talks and nothing new was measured. Values of today are no part of a baseline, as everywhere.
+One connection, a few statements by primary keys; one statement while somebody talks and nothing new was measured.
+Values of today are no part of a baseline, as everywhere.
 """
 
 from __future__ import annotations
@@ -157,7 +158,7 @@ class Learnt(NamedTuple):
 
 
 class Known:
-    """Reads it. Four weeks of days are some hundred rows, so they are read anew only when the person's row is a new one.
+    """Reads it. Four weeks of days are some hundred rows: they are read again only when the person's row is a new one.
 
     They are kept for the minutes of a talk, and of the people who talked last.
     """
@@ -224,7 +225,7 @@ async def _learnt(connection: PoolConnectionProxy, user_id: str, revision: int, 
     )
 
 
-def _standing(state: PersonState, person: Mapping[str, Any]) -> Standing:
+def _standing(state: PersonState, person: asyncpg.Record) -> Standing:
     """The mode, and why it was switched to."""
     return Standing(
         state.mode,
