@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -244,6 +245,7 @@ class Agent:
             self._forgetful = graph.build(self._resources)
             self._graph = graph.build(self._resources, saver.SessionSaver(self._pool))
             self._run = graph.run
+            gc.freeze()  # LangGraph stays; without this each full collection would walk through all of it
         except Exception as error:
             self._reason = f"the agent cannot be loaded ({type(error).__name__})"
             raise

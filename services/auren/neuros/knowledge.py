@@ -1,11 +1,14 @@
 """What the biometric service has learnt of a person, as NEUROS reads it: baselines, patterns, the mode, nights.
 
-One connection, a few statements by primary keys. Values of today are no part of a baseline, as everywhere.
+One connection, a few statements by primary keys; one statement while somebody talks and nothing new was measured.
+Values of today are no part of a baseline, as everywhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -35,8 +38,14 @@ WEEKLY: Final = frozenset({"sleep_rem"})
 DAILY: Final = frozenset({"hrv_rmssd", "hrv_sdnn", "resting_heart_rate"})
 """Metrics whose values are looked at day by day, for red flags (guard/flags.py)."""
 
+KEPT_SECONDS: Final = 300.0
+"""How long what was read of a person may be used again: as long as one talks."""
+
+MOST_KEPT: Final = 200
+"""People of whom it is kept; some 100 KiB each."""
+
 _PERSON = """
-SELECT p.state, s.reason, s.confidence, s.evidence FROM people p LEFT JOIN LATERAL (
+SELECT p.revision, p.state, s.reason, s.confidence, s.evidence FROM people p LEFT JOIN LATERAL (
     SELECT mode, reason, confidence, evidence FROM mode_switches
     WHERE user_id = p.user_id ORDER BY at DESC, id DESC LIMIT 1
 ) s ON s.mode = p.mode
@@ -136,46 +145,93 @@ class Knowledge:
         return variation(self.week.get("sleep_rem"))
 
 
-class Known:
-    """Reads it."""
+class Learnt(NamedTuple):
+    """What the ingest has written of a person in one transaction with `revision`, as of the person's `today`."""
 
-    def __init__(self, database: Database) -> None:
-        """The pool is the service's."""
+    revision: int
+    today: date
+    month: Mapping[str, Baseline]
+    week: Mapping[str, Baseline]
+    days: Mapping[str, Mapping[date, float]]
+    patterns: tuple[ActivePattern, ...]
+    nights: tuple[Night, ...]
+
+
+class Known:
+    """Reads it. Four weeks of days are some hundred rows: they are read again only when the person's row is a new one.
+
+    They are kept for the minutes of a talk, and of the people who talked last.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
+        """The pool is the service's. `clock` gives seconds."""
         self._database = database
+        self._clock = clock
+        self._kept: OrderedDict[str, tuple[float, Learnt]] = OrderedDict()  # the oldest first
 
     async def of(self, user_id: str, now: datetime) -> Knowledge:
         """What is known of a person; of somebody of whom nothing came, nothing. Raises UnavailableError."""
         try:
             async with self._database.connection() as connection:
-                return await _read(connection, user_id, now)
+                found = await self._read(connection, user_id, now)
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise UnavailableError("database", type(error).__name__) from error
+        self._forget_old()
+        return found
+
+    async def _read(self, connection: PoolConnectionProxy, user_id: str, now: datetime) -> Knowledge:
+        person = await connection.fetchrow(_PERSON, user_id)
+        if person is None:
+            self._kept.pop(user_id, None)
+            return Knowledge(now.astimezone(UTC).date())
+        state = _person_state(person["state"])
+        today = now.astimezone(timezone(timedelta(minutes=state.offset_minutes))).date()
+        learnt = self._kept[user_id][1] if user_id in self._kept else None
+        if learnt is None or (learnt.revision, learnt.today) != (person["revision"], today):
+            learnt = await _learnt(connection, user_id, person["revision"], today)
+            self._kept.pop(user_id, None)
+            self._kept[user_id] = self._clock(), learnt
+        return Knowledge(
+            today=today,
+            standing=_standing(state, person),
+            held=state.held,
+            month=learnt.month,
+            week=learnt.week,
+            days=learnt.days,
+            patterns=learnt.patterns,
+            nights=learnt.nights,
+        )
+
+    def _forget_old(self) -> None:
+        oldest = self._clock() - KEPT_SECONDS
+        while self._kept and (len(self._kept) > MOST_KEPT or next(iter(self._kept.values()))[0] < oldest):
+            self._kept.popitem(last=False)
 
 
-async def _read(connection: PoolConnectionProxy, user_id: str, now: datetime) -> Knowledge:
-    person = await connection.fetchrow(_PERSON, user_id)
-    if person is None:
-        return Knowledge(now.astimezone(UTC).date())
-    state = _person_state(person["state"])
-    today = now.astimezone(timezone(timedelta(minutes=state.offset_minutes))).date()
-    days = await connection.fetch(_DAYS, user_id, list(METRICS), today - timedelta(days=LONG), today)
+async def _learnt(connection: PoolConnectionProxy, user_id: str, revision: int, today: date) -> Learnt:
+    """Read after the revision: what comes in between makes another revision, and is read again."""
+    rows = await connection.fetch(_DAYS, user_id, list(METRICS), today - timedelta(days=LONG), today)
     patterns = await connection.fetch(_PATTERNS, user_id)
     nights = await connection.fetch(_NIGHTS, user_id, today - timedelta(days=NIGHTS))
-    by_metric = _days_by_metric(days)
-    return Knowledge(
+    days = _days_by_metric(rows)
+    return Learnt(
+        revision=revision,
         today=today,
-        standing=Standing(
-            state.mode,
-            person["reason"],
-            1.0 if person["confidence"] is None else person["confidence"],
-            _evidence.decode(person["evidence"]) if person["evidence"] else (),
-        ),
-        held=state.held,
-        month=_baselines(by_metric, today, LONG),
-        week=_baselines(_only(by_metric, WEEKLY), today, SHORT),
-        days={metric: _values(metric, found) for metric, found in _only(by_metric, DAILY).items()},
+        month=_baselines(days, today, LONG),
+        week=_baselines(_only(days, WEEKLY), today, SHORT),
+        days={metric: _values(metric, found) for metric, found in _only(days, DAILY).items()},
         patterns=tuple(ActivePattern(*row) for row in patterns),
         nights=tuple(Night(*row) for row in nights),
+    )
+
+
+def _standing(state: PersonState, person: asyncpg.Record) -> Standing:
+    """The mode, and why it was switched to."""
+    return Standing(
+        state.mode,
+        person["reason"],
+        1.0 if person["confidence"] is None else person["confidence"],
+        _evidence.decode(person["evidence"]) if person["evidence"] else (),
     )
 
 

@@ -7,6 +7,7 @@ The server knows no authentication and no rows of one's own, so it is done here,
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
@@ -194,6 +195,7 @@ class Cold:
         assert self._embedder is not None
         if self._chroma is None:
             self._chroma = await asyncio.to_thread(importlib.import_module, "auren.neuros.memory.chroma_client")
+            gc.freeze()  # the library stays: no full collection need walk through it
         chroma = self._chroma
         wanted = {"embedder": self._embedder.name, "dimension": self._embedder.dimension}
         try:
