@@ -27,7 +27,7 @@ from auren.neuros.protocols import Protocol as Exercise
 from auren.neuros.respond import insights_of, respond
 from auren.neuros.told import told_of_themselves
 from auren.neuros.turn import MOST_EXCHANGES, USUAL, Exchange, Reply, Session, Turn
-from auren.neuros.wording import MODEL_AWAY, MODEL_STOPPED, MODEL_UNFIT, NO_MODEL, RECOMMENDATIONS, TOKENS_SPENT
+from auren.neuros.wording import MODEL_AWAY, MODEL_STOPPED, MODEL_UNFIT, NO_MODEL, TOKENS_SPENT, advice
 from auren.telemetry import logger
 
 LoadLatest = Callable[[str], Awaitable[Latest]]
@@ -96,7 +96,7 @@ class Nodes:
         latest, knowledge, recalled = await asyncio.gather(
             _tried("measurements", use.latest(turn.user_id), CONTEXT_SECONDS),
             _tried(USUAL, use.knowledge(turn.user_id, turn.now) if use.knowledge else _nothing(), CONTEXT_SECONDS),
-            _tried("memory", use.recall(turn.user_id, turn.message) if use.recall else _nothing(), CONTEXT_SECONDS),
+            _tried("memory", self._recall(turn), CONTEXT_SECONDS),
         )
         troubles = [trouble for _, trouble in (latest, knowledge, recalled) if trouble]
         memories = recalled[0]
@@ -107,6 +107,12 @@ class Nodes:
             memories=memories.memories if memories is not None else (),
             troubles=(*turn.troubles, *troubles, *(memories.troubles if memories is not None else ())),
         )
+
+    async def _recall(self, turn: Turn) -> Recalled | None:
+        """What is remembered that the message may need: a greeting needs nothing."""
+        if self._with.recall is None or "greeting" in cues(turn.message):
+            return None
+        return await self._with.recall(turn.user_id, turn.message)
 
     async def screen(self, turn: Turn, _session: Session, _say: Say) -> Turn:
         """What the message expresses, and changes so large or so long that somebody should look at them."""
@@ -203,10 +209,10 @@ class Nodes:
         exercises = suited(turn.decision.mode, self._with.exercises)
         if structured is None:
             sentences = (*heard.kept, *turn.flags, MODEL_STOPPED)
-            recommendations = RECOMMENDATIONS[turn.decision.mode]
+            recommendations = advice(turn.decision)
         else:
-            sentences = (*heard.kept, *(flag for flag in turn.flags if flag not in heard.kept))
-            recommendations = tuple(structured.recommendations) or RECOMMENDATIONS[turn.decision.mode]
+            sentences = (*heard.kept, *turn.flags)
+            recommendations = tuple(structured.recommendations) or advice(turn.decision)
             named = [self._with.exercises[n] for n in structured.protocols if n in self._with.exercises]
             exercises = tuple(dict.fromkeys([*named, *exercises]))
         reply = Reply(

@@ -11,21 +11,26 @@ from auren.modes import DEFAULTS, Decision, Mode
 from auren.neuros.facts import Fact, facts
 from auren.neuros.guard import flags
 from auren.neuros.protocols import PROTOCOLS, Protocol, suited
-from auren.neuros.told import asks_to_remember
-from auren.neuros.turn import Insight, Reply, Session, Turn
+from auren.neuros.told import told_of_themselves
+from auren.neuros.turn import USUAL, Insight, Reply, Session, Turn
 from auren.neuros.wording import (
+    ABILITIES,
     NO_ACCESS,
     NO_BASELINE,
+    NO_KNOWLEDGE,
     NO_MODEL,
     NO_VALUES,
-    NOTED,
     NOTHING_TO_JUDGE,
     PATTERNS,
-    RECOMMENDATIONS,
-    REMARKS,
     SEE_SOMEBODY,
+    TO_REMEMBER,
+    TOGETHER,
+    WELCOME,
+    advice,
     ago,
     asked,
+    reason,
+    remark,
     shown,
     title,
 )
@@ -44,10 +49,14 @@ OVERVIEW: Final = (
     "spo2",
     "steps",
 )
-"""What an overview tells first."""
+"""What an overview tells; where none of it was measured, it tells of whatever else was."""
 
-HRV: Final = frozenset({"hrv_rmssd", "hrv_sdnn"})
-"""Who asks for HRV means whichever of the two the device measures."""
+_GREETING: Final = re.compile(r"\s*(?:hi|hello|hey|good (?:morning|afternoon|evening|day))\b", re.IGNORECASE)
+_THANKS: Final = re.compile(r"\s*(?:thanks|thank you|thx)\b[^?]{0,40}$", re.IGNORECASE)
+_ABOUT_NEUROS: Final = re.compile(
+    r"\b(?:what (?:can|do) you do|what are you|who are you|how do you work)\b|^\s*help[\s!?.]*$", re.IGNORECASE
+)
+_TO_REMEMBER: Final = re.compile(r"\s*(?:please )?remember\b", re.IGNORECASE)
 
 
 def respond(
@@ -63,6 +72,7 @@ def respond(
     sentences = [
         *_opening(turn, session),
         *(insight.text for insight in insights),
+        *_missing(turn),
         *_changes(turn, insights, session),
         *_judgement(turn, decision, insights),
         *_lacks(turn, decision),
@@ -71,7 +81,7 @@ def respond(
     return Reply(
         sentences=tuple(sentences),
         insights=insights,
-        recommendations=RECOMMENDATIONS[decision.mode] if turn.latest is not None else (),
+        recommendations=advice(decision) if turn.latest is not None else (),
         protocols=suited(decision.mode, protocols),
     )
 
@@ -80,37 +90,65 @@ def insights_of(turn: Turn, decision: Decision, found: Mapping[str, Fact]) -> It
     """What a reply names: what the decision rests on, then what was asked for, else an overview."""
     wanted = asked(turn.message)
     evidence = [one.metric for one in decision.evidence if not one.derived]
-    names = dict.fromkeys([*evidence, *wanted] if wanted else [*evidence, *OVERVIEW])
+    overview = [name for name in OVERVIEW if name in found] or list(found)
+    names = dict.fromkeys([*evidence, *(wanted if wanted or _is_small_talk(turn) else overview)])
     named = [found[name] for name in names if name in found]
     for fact in named if wanted else named[:MOST_INSIGHTS]:
         value = fact.value
-        yield Insight(value.metric, value.value, value.unit, value.time, value.source, _sentence(fact, turn))
+        yield Insight(value.metric, fact.amount, value.unit, value.time, value.source, _sentence(fact, turn))
 
 
 def _sentence(fact: Fact, turn: Turn) -> str:
     value = fact.value
-    said = (
-        f"Your {title(value.metric)} was {shown(value.value, value.unit, value.metric)}, {ago(turn.now - value.time)}"
-    )
+    said = f"Your {fact.name} was {shown(fact.amount, value.unit, value.metric)}, {ago(turn.now - fact.measured_at)}"
     if fact.usual is None:
         return f"{said}."
-    return f"{said}; usual for you is {shown(fact.usual, value.unit, value.metric)}."
+    usual = shown(fact.usual, value.unit, value.metric)
+    return f"{said}; usual for you is {usual}{'' if fact.of_today is None else ' in a whole day'}."
 
 
 def _opening(turn: Turn, session: Session) -> Iterator[str]:
-    if re.match(r"\s*(?:hi|hello|hey|good )", turn.message, re.IGNORECASE):
+    if _GREETING.match(turn.message):
         yield "Hello again." if session["turns"] else "Hello."
-    if asks_to_remember(turn.message):
-        yield NOTED
+    if _THANKS.match(turn.message):
+        yield WELCOME
+    if _ABOUT_NEUROS.search(turn.message):
+        yield ABILITIES
+    if any(told_of_themselves(turn.message, turn.now)):
+        yield TO_REMEMBER
+
+
+def _is_small_talk(turn: Turn) -> bool:
+    """Whether nothing was asked that values could answer."""
+    if asked(turn.message):
+        return False
+    told = _TO_REMEMBER.match(turn.message) and any(told_of_themselves(turn.message, turn.now))
+    return bool(told or _THANKS.match(turn.message) or _ABOUT_NEUROS.search(turn.message))
+
+
+def _missing(turn: Turn) -> Iterator[str]:
+    """What was asked for and is not there; one of several metrics that mean the same is enough."""
+    if turn.latest is None or not turn.latest.values:
+        return
+    names = []
+    wanted = dict.fromkeys(asked(turn.message))
+    for name, metrics in TOGETHER.items():
+        if metrics.intersection(wanted):
+            wanted = {metric: None for metric in wanted if metric not in metrics}
+            names += [name] if metrics.isdisjoint(turn.latest.values) else []
+    names += [title(metric) for metric in wanted if metric not in turn.latest.values]
+    if names:
+        yield f"I have no recent measurement of your {' or '.join(names)}."
 
 
 def _changes(turn: Turn, insights: Iterable[Insight], session: Session) -> Iterator[str]:
     """What is different since the session's last turn."""
+    found = facts(turn)
     for insight in insights:
         before = session["last_values"].get(insight.metric)
         if before is not None and before["value"] != insight.value and before["time"] != insight.time.isoformat():
             yield (
-                f"When we last spoke in this session, your {title(insight.metric)} was "
+                f"When we last spoke in this session, your {found[insight.metric].name} was "
                 f"{shown(before['value'], insight.unit, insight.metric)}."
             )
 
@@ -120,17 +158,24 @@ def _judgement(turn: Turn, decision: Decision, insights: tuple[Insight, ...]) ->
         yield NO_ACCESS
     elif not turn.latest.values:
         yield NO_VALUES
-    if decision.evidence:
-        yield f"What I noticed: {decision.reason}."
-    if decision.rule is not None or judged(decision):
-        yield REMARKS[decision.mode]
+    patterns = _patterns(turn) if decision.mode is Mode.PATTERN else []
+    yield from patterns
+    if decision.evidence and not patterns:
+        yield f"What I noticed: {reason(decision)}."
+    if decision.rule is not None or (judged(decision) and not _is_small_talk(turn)):
+        yield remark(decision)
     elif insights:
         yield NOTHING_TO_JUDGE
-    if decision.mode is Mode.PATTERN and turn.knowledge is not None:
-        yield from dict.fromkeys(PATTERNS[one.kind] for one in turn.knowledge.patterns if one.level == "high")
     yield from turn.flags
     if decision.mode in {Mode.REFLEX, Mode.GUARDIAN} and flags.SUGGESTION not in turn.flags:
         yield SEE_SOMEBODY
+
+
+def _patterns(turn: Turn) -> list[str]:
+    """Those that may lead to the mode, once each; of a kind that this version does not know there is nothing to say."""
+    known = turn.knowledge.patterns if turn.knowledge is not None else ()
+    high = dict.fromkeys(one.kind for one in known if one.level == "high")
+    return [PATTERNS[kind] for kind in high if kind in PATTERNS]
 
 
 def judged(decision: Decision) -> frozenset[str]:
@@ -141,19 +186,13 @@ def judged(decision: Decision) -> frozenset[str]:
 
 
 def _lacks(turn: Turn, decision: Decision) -> Iterator[str]:
-    """What the reply does not rest on, in words."""
-    if turn.latest is None:
+    """What the judgement does not rest on, in words."""
+    if turn.latest is None or (_is_small_talk(turn) and decision.rule is None):
         return
-    wanted = asked(turn.message)
-    if HRV.intersection(wanted, turn.latest.values):
-        wanted = [metric for metric in wanted if metric not in HRV]
-    missing = [title(metric) for metric in wanted if metric not in turn.latest.values]
-    if missing:
-        yield f"I have no recent measurement of your {' or '.join(missing)}."
-    stale = [
-        off.metric for off in decision.off if off.why == "stale" and off.metric in METRICS
-    ]  # nobody measures stress
-    if stale:
-        yield f"Too old to judge by: {', '.join(title(metric) for metric in stale)}."
-    if any(off.why == "no-baseline" for off in decision.off):
+    stale = [title(off.metric) for off in decision.off if off.why == "stale" and off.metric in METRICS]
+    if stale:  # of what is measured; stress is derived
+        yield f"Too old to judge by: {', '.join(stale)}."
+    if any(trouble.startswith(USUAL) for trouble in turn.troubles):
+        yield NO_KNOWLEDGE
+    elif any(off.why == "no-baseline" for off in decision.off):
         yield NO_BASELINE

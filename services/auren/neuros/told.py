@@ -10,15 +10,16 @@ from typing import Final
 from auren.neuros.memory.items import Item, Kind
 
 _ASKED: Final = re.compile(
-    r"^\s*(?:please\s+)?remember(?:\s+that|\s*:)?\s+(?P<text>\S.{2,299})$", re.IGNORECASE | re.DOTALL
+    r"^\s*(?:please\s+)?remember(?:\s+that|\s*:)?\s+(?P<text>\S[^?]{2,299})$", re.IGNORECASE | re.DOTALL
 )
 _LIKES: Final = re.compile(
-    r"\b(?P<text>I\s+(?:really\s+)?(?:prefer|like|love|enjoy|hate|dislike|can't stand|don't like)\s+[^.!?\n]{3,200})",
+    r"\b(?P<text>I\s+(?:really\s+)?(?:prefer|like|love|enjoy|hate|dislike|can't stand|don't like)\s+"
+    r"[^.!?\n]{3,200}+)(?!\?)",
     re.IGNORECASE,
 )
 _CIRCUMSTANCES: Final = re.compile(
     r"\b(?P<text>I\s+(?:work\s+(?:nights|shifts|from home)|am\s+(?:training|preparing)\s+for"
-    r"|have\s+(?:a\s+newborn|small children)|(?:usually|always|never)\s+\w+)[^.!?\n]{0,200})",
+    r"|have\s+(?:a\s+newborn|small children)|(?:usually|always|never)\s+\w+)[^.!?\n]{0,200}+)(?!\?)",
     re.IGNORECASE,
 )
 _WAYS: Final[tuple[tuple[Kind, re.Pattern[str]], ...]] = (("preference", _LIKES), ("fact", _CIRCUMSTANCES))
@@ -33,11 +34,6 @@ def told_of_themselves(message: str, now: datetime, session_id: str | None = Non
     for kind, pattern in _WAYS:
         if (found := pattern.search(plain)) is not None:
             yield _item(kind, found["text"], now, session_id)
-
-
-def asks_to_remember(message: str) -> bool:
-    """Whether the message asks for nothing but that."""
-    return _ASKED.match(message.replace("\u2019", "'")) is not None
 
 
 def _item(kind: Kind, text: str, now: datetime, session_id: str | None) -> Item:

@@ -7,8 +7,11 @@ from datetime import timedelta
 from typing import Final
 
 from auren.events import METRICS
-from auren.modes import DEFAULTS, Mode
-from auren.modes.engine import number
+from auren.modes import DEFAULTS, Decision, Evidence, Mode
+from auren.modes.engine import number, sentence
+
+MINUTES_PER_HOUR: Final = 60
+METERS_PER_KILOMETER: Final = 1000
 
 WORDS: Final = {
     "hrv_rmssd": r"hrv|heart rate variability|rmssd",
@@ -16,17 +19,32 @@ WORDS: Final = {
     "resting_heart_rate": r"resting (?:heart rate|pulse|hr)",
     "heart_rate": r"(?<!resting )(?:heart rate(?! variab)|pulse|\bhr\b)",
     "recovery_score": r"recover",
+    "strain": r"\bstrain",
     "sleep_total": r"sle(?:ep|pt)",
     "sleep_deep": r"deep sleep",
     "sleep_rem": r"\brem\b",
+    "sleep_in_bed": r"\bin bed\b",
     "respiratory_rate": r"breathing rate|respirat|breaths",
-    "spo2": r"oxygen|spo2",
+    "spo2": r"oxygen(?! uptake)|spo2",
     "steps": r"steps|walk(?:ed)?\b",
+    "distance": r"\bdistance|how far\b|kilomet",
+    "vo2_max": r"\bvo2|oxygen uptake",
+    "blood_pressure_systolic": r"blood pressure|systolic",
+    "blood_pressure_diastolic": r"blood pressure|diastolic",
     "body_temperature": r"temperature|fever",
-    "body_mass": r"weight|body mass",
+    "wrist_temperature": r"temperature",
+    "skin_temperature": r"temperature",
+    "body_mass": r"\bweight(?! ?(?:train|lift|session))|\bweigh\b|body mass",
     "active_energy": r"calories|energy burn",
 }
 """How people name a metric."""
+
+TOGETHER: Final = {
+    "heart rate variability": frozenset({"hrv_rmssd", "hrv_sdnn"}),
+    "blood pressure": frozenset({"blood_pressure_systolic", "blood_pressure_diastolic"}),
+    "temperature": frozenset({"body_temperature", "wrist_temperature", "skin_temperature"}),
+}
+"""Who asks for one of these means whichever of its metrics the device measures."""
 
 UNITS: Final = {
     "/min": "per minute",
@@ -48,16 +66,26 @@ TITLES: Final = {
     "steps": "step count of the last interval",
     "body_mass": "body weight",
     "active_energy": "energy burned by activity in the last interval",
+    "basal_energy": "energy burned at rest in the last interval",
+    "distance": "distance of the last interval",
 }
+
+OF_TODAY: Final = {
+    "steps": "step count of today",
+    "active_energy": "energy burned by activity today",
+    "basal_energy": "energy burned at rest today",
+    "distance": "distance of today",
+}
+"""What adds up through a day, by metric."""
 
 REMARKS: Final = {
     Mode.HYPOTHESIS: "Two of your values do not go together, which is more often the device than the body.",
     Mode.REFLEX: "That is outside what I take as usual, so a few quiet minutes now are a good idea.",
     Mode.GUARDIAN: "Your body seems to ask for rest, so keep today light.",
     Mode.SENTINEL: "There are signs of strain, so I would keep an eye on it.",
-    Mode.PATTERN: "This has happened before in a similar way.",
+    Mode.PATTERN: "I found this in your values of the last days, so it may be worth a look.",
     Mode.COMPANION: "I am here; tell me more about how you feel if you like.",
-    Mode.BASELINE: "Nothing in it stands out by the rules that I know.",
+    Mode.BASELINE: "Nothing in your values stands out by the rules that I know.",
 }
 
 RECOMMENDATIONS: Final = {
@@ -70,15 +98,32 @@ RECOMMENDATIONS: Final = {
     Mode.BASELINE: (),
 }
 
+REMARKS_OF: Final = {
+    "single-fall": "So large a change between two readings is more often the device than the body.",
+    "rem-varies": "I cannot tell what that comes from; nights at regular hours may settle it.",
+    "several-anomalies": "I cannot tell what they come from; you may know what was different lately.",
+}
+"""By rule, where what its mode says does not fit."""
+
+ADVICE_OF: Final = {
+    "rem-varies": ("Go to bed at about the same time for a few nights.",),
+    "several-anomalies": ("Look at the values again tomorrow.",),
+}
+
 NO_MODEL: Final = "I answer by fixed rules; no language model is in use."
 NO_VALUES: Final = "I have no recent measurement of yours, so I cannot say anything about your body."
 NO_ACCESS: Final = "I cannot reach your measurements at the moment, so I cannot say anything about your body."
 NO_BASELINE: Final = "I do not know yet what is usual for you, so I judge by general limits alone."
+NO_KNOWLEDGE: Final = "I cannot look up at the moment what is usual for you, so I judge by general limits alone."
 NOTHING_TO_JUDGE: Final = "None of the values that my rules look at is fresh, so I judge nothing."
 SEE_SOMEBODY: Final = "If it stays like this or you feel unwell, please see a professional."
+WELCOME: Final = "You are welcome."
+ABILITIES: Final = (
+    "I tell you what your devices have measured, what is usual for you and what stands out, "
+    "and I suggest small exercises; I am a program, and no doctor."
+)
+TO_REMEMBER: Final = "I will try to remember what you have told me."
 
-
-NOTED: Final = "I will keep that in mind."
 MODEL_AWAY: Final = "I cannot reach the language model at the moment, so I answer by fixed rules."
 MODEL_UNFIT: Final = "I cannot use what the language model has answered, so I answer by fixed rules."
 MODEL_STOPPED: Final = "The language model broke off here."
@@ -96,9 +141,12 @@ FIXED: Final = frozenset(
     {
         *REMARKS.values(),
         *(text for texts in RECOMMENDATIONS.values() for text in texts),
+        *REMARKS_OF.values(),
+        *(text for texts in ADVICE_OF.values() for text in texts),
         *PATTERNS.values(),
-        *(NOTED, NO_MODEL, MODEL_AWAY, MODEL_UNFIT, MODEL_STOPPED, TOKENS_SPENT),
-        *(NO_VALUES, NO_ACCESS, NO_BASELINE, NOTHING_TO_JUDGE, SEE_SOMEBODY),
+        *(NO_MODEL, MODEL_AWAY, MODEL_UNFIT, MODEL_STOPPED, TOKENS_SPENT),
+        *(NO_VALUES, NO_ACCESS, NO_BASELINE, NO_KNOWLEDGE, NOTHING_TO_JUDGE, SEE_SOMEBODY),
+        *(WELCOME, ABILITIES, TO_REMEMBER),
     }
 )
 """Sentences of ours that pass every check word for word."""
@@ -118,16 +166,61 @@ def title(metric: str) -> str:
 
 
 def shown(value: float, unit: str, metric: str) -> str:
-    """A value with its unit as people read it."""
+    """A value with its unit as people read it: long times in hours and minutes, long ways in kilometers."""
+    if unit == "min" and round(value) >= MINUTES_PER_HOUR:
+        return _hours(round(value))
+    if unit == "m" and value >= METERS_PER_KILOMETER:
+        return f"{number(value / METERS_PER_KILOMETER)} km"
     words = DEFAULTS.metrics[metric].shown_unit if metric in DEFAULTS.metrics else UNITS.get(unit, unit)
     return f"{number(value)} {words}".rstrip()
+
+
+def _hours(minutes: int) -> str:
+    hours, rest = divmod(minutes, MINUTES_PER_HOUR)
+    return counted(hours, "hour") + (f" {counted(rest, 'minute')}" if rest else "")
 
 
 def ago(age: timedelta) -> str:
     """An age in words, in its largest unit."""
     minutes = int(age.total_seconds() // 60)
-    for size, unit in ((24 * 60, "day"), (60, "hour"), (1, "minute")):
+    for size, unit in ((24 * MINUTES_PER_HOUR, "day"), (MINUTES_PER_HOUR, "hour"), (1, "minute")):
         if minutes >= size:
-            count = minutes // size
-            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+            return f"{counted(minutes // size, unit)} ago"
     return "just now"
+
+
+def counted(count: int, unit: str) -> str:
+    """1 hour, 2 hours."""
+    return f"{count} {unit}{'' if count == 1 else 's'}"
+
+
+def reason(decision: Decision) -> str:
+    """Why a mode was chosen, as people read it: what was computed has no name that means something to them."""
+    if not any(DEFAULTS.metrics[one.metric].signal for one in decision.evidence if one.metric in DEFAULTS.metrics):
+        return decision.reason
+    return "; ".join(_noticed(one) for one in decision.evidence if one.metric in DEFAULTS.metrics)
+
+
+def _noticed(evidence: Evidence) -> str:
+    match evidence.metric:
+        case "hrv_rmssd_fall" | "hrv_sdnn_fall":
+            name = DEFAULTS.metrics[evidence.metric.removesuffix("_fall")].name
+            return f"{name} fell by {round(100 * evidence.value)} % from one reading to the next"
+        case "rem_variation":
+            return "your REM sleep has varied a lot from night to night lately"
+        case "anomalies":
+            return f"{round(evidence.value)} of your values are far from what is usual for you"
+        case "pattern_confidence":
+            return "there is a pattern in your values of the last days"
+        case _:
+            return sentence(evidence)
+
+
+def advice(decision: Decision) -> tuple[str, ...]:
+    """What may be done in the mode of a decision."""
+    return ADVICE_OF.get(decision.rule or "", RECOMMENDATIONS[decision.mode])
+
+
+def remark(decision: Decision) -> str:
+    """What there is to say about a decision."""
+    return REMARKS_OF.get(decision.rule or "", REMARKS[decision.mode])

@@ -11,6 +11,7 @@ from auren.neuros.guard.text import disguised, plain
 
 _FEELS_OFF: Final = re.compile(
     r"\b(?:feel(?:ing)? (?:\w+ ){0,3}(?:off|bad|awful|terrible|down|low|weird|strange|unwell|tired|exhausted|stressed)"
+    r"|(?:i am|i'm|am i) (?:(?:so|very|really|just|always|often) ){0,2}(?:tired|unwell|anxious|sad|low|down|stressed)\b"
     r"|not (?:feeling )?(?:well|myself|right|great|good|ok(?:ay)?)\b"
     r"|something(?: is| feels|'s) (?:off|wrong)"
     r"|(?:exhausted|worn out|burn(?:ed|t) out|stressed(?: out)?|overwhelmed)\b)"
