@@ -75,14 +75,11 @@ async def _talk(url: str, token: str) -> None:
         hearing = asyncio.create_task(_hear(socket, answered, _write))
         try:
             async for line in _lines(answered):
-                if line.strip().lower() in QUIT:
+                if line.strip().lower() in QUIT or hearing.done():
                     break
                 if line.strip():
                     answered.clear()
                     await socket.send(json.dumps({"message": line.strip()}))
-                if hearing.done():
-                    break
-            await asyncio.wait_for(answered.wait(), 60)
         finally:
             if not hearing.done():
                 hearing.cancel()

@@ -161,7 +161,7 @@ async def _read(connection: PoolConnectionProxy, user_id: str, now: datetime) ->
             state.mode,
             person["reason"],
             1.0 if person["confidence"] is None else person["confidence"],
-            _evidence.decode(person["evidence"]) if person["evidence"] else (),
+            _evidence_of(person["evidence"]),
         ),
         held=state.held,
         month=_baselines(by_metric, today, LONG),
@@ -208,3 +208,12 @@ def _person_state(text: str) -> PersonState:
     except msgspec.DecodeError as error:
         _log.warning("a person's state cannot be read", reason=type(error).__name__)
         return PersonState()
+
+
+def _evidence_of(text: str | None) -> tuple[Evidence, ...]:
+    """Of a switch; what another version wrote so that it cannot be read is none."""
+    try:
+        return _evidence.decode(text) if text else ()
+    except msgspec.DecodeError as error:
+        _log.warning("a switch's evidence cannot be read", reason=type(error).__name__)
+        return ()
