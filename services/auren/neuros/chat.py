@@ -100,9 +100,10 @@ async def _lines(ready: asyncio.Event) -> AsyncIterator[str]:
 
 
 async def _hear(socket: ClientConnection, answered: asyncio.Event, write: Write) -> None:
+    """Show what comes. Raises ConnectionClosed at the end, however it came."""
     try:
-        async for text in socket:
-            frame = json.loads(text)
+        while True:
+            frame = json.loads(await socket.recv())
             write(shown(frame))
             if frame["type"] in ENDS:
                 answered.set()
