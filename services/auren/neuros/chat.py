@@ -75,14 +75,11 @@ async def _talk(url: str, token: str) -> None:
         hearing = asyncio.create_task(_hear(socket, answered, _write))
         try:
             async for line in _lines(answered):
-                if line.strip().lower() in QUIT:
+                if line.strip().lower() in QUIT or hearing.done():
                     break
                 if line.strip():
                     answered.clear()
                     await socket.send(json.dumps({"message": line.strip()}))
-                if hearing.done():
-                    break
-            await asyncio.wait_for(answered.wait(), 60)
         finally:
             if not hearing.done():
                 hearing.cancel()
@@ -103,9 +100,10 @@ async def _lines(ready: asyncio.Event) -> AsyncIterator[str]:
 
 
 async def _hear(socket: ClientConnection, answered: asyncio.Event, write: Write) -> None:
+    """Show what comes. Raises ConnectionClosed at the end, however it came."""
     try:
-        async for text in socket:
-            frame = json.loads(text)
+        while True:
+            frame = json.loads(await socket.recv())
             write(shown(frame))
             if frame["type"] in ENDS:
                 answered.set()

@@ -11,10 +11,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, time
 from typing import Final
 
-from auren.modes import Decision, Off, Snapshot, Thresholds, Value, decide, derived
-from auren.modes.engine import explain, found_rule
+from auren.modes import Decision, Snapshot, Thresholds, Value, decide, derived
+from auren.modes.engine import found_rule
 from auren.modes.signals import signals
-from auren.modes.thresholds import Check
 from auren.neuros.guard.flags import Night, Sample, red_flags
 from auren.neuros.guard.screen import FEELS_OFF
 from auren.neuros.knowledge import Knowledge, Standing
@@ -23,21 +22,18 @@ from auren.neuros.turn import Turn
 DAILY: Final = "resting_heart_rate"
 NOON: Final = time(12)
 
-HELD_ON: Final = "the values that led to this mode are not back to the usual yet"
-"""Why a mode stands whose beginning is not known any more."""
-
 
 def choose(turn: Turn, thresholds: Thresholds) -> Decision:
     """The decision for a turn whose context is loaded."""
     snapshot = _snapshot(turn)
-    if turn.knowledge is None:
-        return decide(snapshot, thresholds)
+    decision = decide(snapshot, thresholds)
+    if turn.knowledge is None or turn.knowledge.standing.reason is None:
+        return decision
     standing = turn.knowledge.standing
-    found = found_rule(snapshot, thresholds, (standing.mode, standing.state.rule))
-    if found is not None and found is not found_rule(snapshot, thresholds):
-        return _held_on(standing, found, explain(None, snapshot, thresholds).off)
-    decision = explain(found, snapshot, thresholds)
-    return _standing(decision, turn, thresholds) or decision
+    held = found_rule(snapshot, thresholds, (standing.mode, standing.state.rule))
+    if (held.rule.id if held else None) != decision.rule or _cools_down(standing, decision, turn.now, thresholds):
+        return _kept(standing, decision)
+    return decision
 
 
 def flags(turn: Turn) -> tuple[str, ...]:
@@ -68,26 +64,20 @@ def _snapshot(turn: Turn) -> Snapshot:
     return Snapshot(values=derived({**values, **more}), now=turn.now, baselines=known.usual, said=said)
 
 
-def _standing(decision: Decision, turn: Turn, thresholds: Thresholds) -> Decision | None:
-    """The standing mode as a decision while it has to be kept."""
-    if turn.knowledge is None:
-        return None
-    standing = turn.knowledge.standing
+def _cools_down(standing: Standing, decision: Decision, now: datetime, thresholds: Thresholds) -> bool:
+    """Whether the standing mode was switched to so lately that nothing that ranks behind it counts yet."""
     state = standing.state
-    if state.mode is decision.mode or state.switched_at is None or standing.reason is None:
-        return None
-    cooling = turn.now - state.switched_at < thresholds.switching.cooldown(decision.mode)
+    if state.mode is decision.mode or state.switched_at is None:
+        return False
     ranks = {rule.id: rank for rank, rule in enumerate(thresholds.rules)}
     behind = ranks.get(decision.rule or "", len(ranks)) > ranks.get(state.rule or "", len(ranks))
-    if not (cooling and behind):
-        return None
-    return Decision(state.mode, state.rule, standing.reason, standing.evidence, decision.off, standing.confidence)
+    return behind and now - state.switched_at < thresholds.switching.cooldown(decision.mode)
 
 
-def _held_on(standing: Standing, check: Check, off: tuple[Off, ...]) -> Decision:
-    """The standing mode, whose rule no value meets any more and none has left behind by the hysteresis either."""
-    reason = standing.reason or HELD_ON
-    return Decision(standing.mode, check.rule.id, reason, standing.evidence, off, standing.confidence)
+def _kept(standing: Standing, decision: Decision) -> Decision:
+    """The standing mode, with why it was chosen: the values of now alone would not lead to it."""
+    state, reason = standing.state, standing.reason or ""
+    return Decision(state.mode, state.rule, reason, standing.evidence, decision.off, standing.confidence)
 
 
 def _daily(known: Knowledge, metric: str) -> list[Sample]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import asyncpg
 import msgspec
 
-from auren.baselines import LONG, SHORT, Baseline, DayValue, baseline, value_of_day
+from auren.baselines import CUMULATIVE, LONG, SHORT, Baseline, DayValue, baseline, value_of_day
 from auren.database import Database
 from auren.events import METRICS
 from auren.link import UnavailableError
@@ -35,8 +35,8 @@ NIGHTS: Final = 7
 WEEKLY: Final = frozenset({"sleep_rem"})
 """Metrics whose last week is looked at by itself: its variation is a signal (modes/signals.py)."""
 
-DAILY: Final = frozenset({"hrv_rmssd", "hrv_sdnn", "resting_heart_rate"})
-"""Metrics whose values are looked at day by day, for red flags (guard/flags.py)."""
+DAILY: Final = frozenset({"hrv_rmssd", "hrv_sdnn", "resting_heart_rate"}) | CUMULATIVE
+"""Metrics whose values are looked at day by day: for red flags (guard/flags.py), and what adds up over a day."""
 
 KEPT_SECONDS: Final = 300.0
 """How long what was read of a person may be used again: as long as one talks."""
@@ -231,7 +231,7 @@ def _standing(state: PersonState, person: asyncpg.Record) -> Standing:
         state.mode,
         person["reason"],
         1.0 if person["confidence"] is None else person["confidence"],
-        _evidence.decode(person["evidence"]) if person["evidence"] else (),
+        _evidence_of(person["evidence"]),
     )
 
 
@@ -270,3 +270,12 @@ def _person_state(text: str) -> PersonState:
     except msgspec.DecodeError as error:
         _log.warning("a person's state cannot be read", reason=type(error).__name__)
         return PersonState()
+
+
+def _evidence_of(text: str | None) -> tuple[Evidence, ...]:
+    """Of a switch; what another version wrote so that it cannot be read is none."""
+    try:
+        return _evidence.decode(text) if text else ()
+    except msgspec.DecodeError as error:
+        _log.warning("a switch's evidence cannot be read", reason=type(error).__name__)
+        return ()
