@@ -65,11 +65,11 @@ class LiveStreams:
         self._open[user_id] += 1
         try:
             position, resumed = await self._reader.begin(user_id, last_id)
-            yield f"retry: {RETRY_MS}\n\n".encode()
+            first = f"retry: {RETRY_MS}\n\n".encode()
             if not resumed:
-                if last_id is not None:
-                    yield _event(live.RESET, position, b"{}")
-                yield _event("snapshot", position, await self._snapshot(user_id))
+                first += _event(live.RESET, position, b"{}") if last_id is not None else b""
+                first += _event("snapshot", position, await self._snapshot(user_id))
+            yield first
             async for piece in self._follow(user_id, position, valid):
                 yield piece
         finally:

@@ -13,6 +13,11 @@ from auren.http import ProblemError
 from auren.link import RETRY_AFTER_SECONDS, UnavailableError, describe
 
 TIMEOUT_SECONDS: Final = 10.0
+REPLY_SECONDS: Final = 330.0
+"""A reply takes as long as NEUROS gives its language model (spec.neuros.llm.timeoutSeconds, at most 300), and a little."""
+
+STORES_SECONDS: Final = 120.0
+"""To look into each store of NEUROS, or to empty them."""
 
 
 class Neuros:
@@ -46,7 +51,7 @@ class Neuros:
         Raises UnauthorizedError, ForbiddenError and TooManyError as NEUROS found the token, ProblemError for a question
         that is not valid, UnavailableError for all else that is no answer.
         """
-        answer = await self._request("POST", "/api/agents/neuros/analyze", authorization, question)
+        answer = await self._request("POST", "/api/agents/neuros/analyze", authorization, REPLY_SECONDS, question)
         if answer.status_code != HTTPStatus.OK:
             raise _refusal(answer)
         found = _object(answer)
@@ -55,15 +60,17 @@ class Neuros:
         return found
 
     async def _request(
-        self, method: str, path: str, authorization: str, body: Mapping[str, Any] | None = None
+        self, method: str, path: str, authorization: str, seconds: float, body: Mapping[str, Any] | None = None
     ) -> httpx.Response:
+        """Within `seconds` for the answer; TIMEOUT_SECONDS to connect and to send."""
+        headers, patience = {"Authorization": authorization}, httpx.Timeout(TIMEOUT_SECONDS, read=seconds)
         try:
-            return await self._client.request(method, path, headers={"Authorization": authorization}, json=body)
+            return await self._client.request(method, path, headers=headers, json=body, timeout=patience)
         except httpx.RequestError as error:
             raise UnavailableError("neuros", describe(error)) from error
 
     async def _ask(self, method: str, user_id: str, authorization: str) -> httpx.Response:
-        answer = await self._request(method, f"/users/{user_id}/memory", authorization)
+        answer = await self._request(method, f"/users/{user_id}/memory", authorization, STORES_SECONDS)
         if answer.status_code != HTTPStatus.OK:
             raise UnavailableError("neuros", f"it answered {answer.status_code}")
         return answer

@@ -1,21 +1,27 @@
-"""Sessions of which nothing was heard for long are forgotten, and superseded states of the others: by one replica.
+"""What is forgotten with time, by one replica: sessions of which nothing was heard for long, superseded states of the
+others, and interventions of more than a year ago.
 
-So are sessions of erased people, should a crash have left any: a turn is kept before it is asked who was erased.
+So is what is left of erased people: a crash may have left it, or they were erased while NEUROS was switched off.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from typing import Final
+from typing import Any, Final
 
 from auren.background import Background
 from auren.link import UnavailableError
 from auren.neuros.agent import Agent
+from auren.neuros.interventions.store import Store
 from auren.neuros.settings import NeurosSettings
 from auren.telemetry import Metrics, logger
 
 FIRST_SECONDS: Final = 60.0
+AT_ONCE: Final = 1000
+"""Sessions of one statement; a round goes on until there are fewer."""
+
+INTERVENTION_DAYS: Final = 365
 PERIOD_SECONDS: Final = 3600.0
 LOCK: Final = 4_158_201_762
 """Advisory lock of the replica that is at it."""
@@ -25,7 +31,7 @@ _UNLOCK = "SELECT pg_advisory_unlock(%s)"
 _OLD = """
 SELECT thread_id FROM checkpoints GROUP BY thread_id
 HAVING max((checkpoint->>'ts')::timestamptz) < now() - make_interval(days => %s)
-    OR split_part(thread_id, '/', 1) IN (SELECT user_id FROM public.erased_users) LIMIT 1000
+    OR split_part(thread_id, '/', 1) IN (SELECT user_id FROM public.erased_users) LIMIT %s
 """
 _SUPERSEDED = """
 DELETE FROM checkpoints c WHERE (c.checkpoint->>'ts')::timestamptz < now() - interval '1 hour' AND EXISTS (
@@ -48,8 +54,9 @@ _log = logger(__name__)
 class Pruning:
     """The part of the service that forgets sessions."""
 
-    def __init__(self, settings: NeurosSettings, agent: Agent, metrics: Metrics) -> None:
+    def __init__(self, settings: NeurosSettings, agent: Agent, interventions: Store, metrics: Metrics) -> None:
         """The agent has the sessions."""
+        self._interventions = interventions
         self._days = settings.session_days
         self._agent = agent
         self._forgotten = metrics.counter("sessions_forgotten", "Sessions of which nothing was heard for long")
@@ -70,16 +77,25 @@ class Pruning:
             if not (await found.fetchone())["held"]:
                 return 0
             try:
-                old = await connection.execute(_OLD, (self._days,))
-                threads = [row["thread_id"] for row in await old.fetchall()]
-                for table in ("checkpoint_writes", "checkpoint_blobs", "checkpoints"):
-                    await connection.execute(f"DELETE FROM {table} WHERE thread_id = ANY(%s)", (threads,))
+                await self._interventions.prune(INTERVENTION_DAYS)
+                forgotten = await self._sessions(connection)
                 await connection.execute(_SUPERSEDED)
                 await connection.execute(_UNUSED)
             finally:
                 await connection.execute(_UNLOCK, (LOCK,))
-        self._forgotten.inc(len(threads))
-        return len(threads)
+        return forgotten
+
+    async def _sessions(self, connection: Any) -> int:
+        forgotten = 0
+        while True:
+            old = await connection.execute(_OLD, (self._days, AT_ONCE))
+            threads = [row["thread_id"] for row in await old.fetchall()]
+            for table in ("checkpoint_writes", "checkpoint_blobs", "checkpoints"):
+                await connection.execute(f"DELETE FROM {table} WHERE thread_id = ANY(%s)", (threads,))
+            self._forgotten.inc(len(threads))
+            forgotten += len(threads)
+            if len(threads) < AT_ONCE:
+                return forgotten
 
     async def _work(self) -> None:
         await asyncio.sleep(FIRST_SECONDS * random.uniform(1, 2))

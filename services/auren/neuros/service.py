@@ -64,7 +64,7 @@ def build(settings: NeurosSettings, health: Health, metrics: Metrics) -> FastAPI
     if model is not None:
         health.add("model", model.check)
         parts.append(model)
-    parts += [*offering.parts, Upkeep(memories, metrics), Pruning(settings, agent, metrics)]
+    parts += [*offering.parts, Upkeep(memories, metrics), Pruning(settings, agent, offering.store, metrics)]
     app = create_app(SERVICE, settings, health, metrics, parts)
     sockets = metrics.gauge("chat_sockets", "Open sockets of this replica")
     everything = Everything(agent, memories, offering.store)

@@ -486,19 +486,20 @@ async def test_users_at_once_never_spend_more_than_their_day(double: ModelDouble
 
 
 async def test_without_a_key_openai_is_not_asked(double: ModelDouble) -> None:
-    works = Works(double, llm_api_key=None)
+    works = Works(double, llm_api_key=None, llm_base_url="")
     await works.fails(Outcome.NO_KEY)
     assert double.calls == 0
     with pytest.raises(UnhealthyError, match="auren_llm_api_key"):
         await works.model.check()
 
 
-async def test_a_server_of_ones_own_needs_no_key(double: ModelDouble) -> None:
+@pytest.mark.parametrize("mode", ["local", "openai"])
+async def test_a_server_of_ones_own_needs_no_key(double: ModelDouble, mode: str) -> None:
     double.key = None
-    works = Works(double, llm_api_key=None, llm_mode="local", llm_api="chat")
+    works = Works(double, llm_api_key=None, llm_mode=mode, llm_api="chat")
     assert len(await works.said()) == 3
     await works.model.check()
-    assert works.model.fact == f"{MODEL} (local, chat), breaker closed"
+    assert works.model.fact == f"{MODEL} ({mode}, chat), breaker closed"
     assert double.calls == 1  # health asks nobody
 
 

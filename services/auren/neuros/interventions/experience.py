@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from auren.neuros.interventions.outcomes import Effect, Outcome
+from auren.neuros.interventions.records import Intervention
 from auren.neuros.memory.items import Item
 from auren.neuros.wording import title
 
@@ -21,6 +22,14 @@ _FOLLOWED: Final[Mapping[Effect, str]] = {
     "same": "was as before",
     "worse": "was no better than before",
 }
+
+
+def offer(intervention: Intervention) -> Item:
+    """That an exercise was offered, for the next days."""
+    text = f"The exercise {intervention.title} was offered, because {intervention.reason}."
+    return Item(
+        kind="intervention", text=text, source="derived", said_at=intervention.at, protocol=intervention.protocol
+    )
 
 
 def experience(name: str, protocol: str, outcome: Outcome, at: datetime) -> Iterator[Item]:

@@ -87,6 +87,7 @@ _PREFER = """
 INSERT INTO preferences (user_id, interventions) VALUES ($1, $2)
 ON CONFLICT (user_id) DO UPDATE SET interventions = excluded.interventions, updated_at = now()
 """
+_OLD = "DELETE FROM interventions WHERE at < now() - make_interval(days => $1)"
 _TABLES: Final = ("preferences", "intervention_outbox", "interventions")
 
 _encoder: Final = msgspec.json.Encoder()
@@ -178,6 +179,15 @@ class Store:
                 status = await connection.execute(f"DELETE FROM {table} WHERE user_id = $1", user_id)
                 removed[table] = int(status.rpartition(" ")[2])
         return removed
+
+    async def prune(self, days: int) -> None:
+        """Forget what was offered longer ago, and what is left of erased people. Raises UnavailableError."""
+        async with self._connection() as connection:
+            await connection.execute(_OLD, days)
+            for table in _TABLES:
+                await connection.execute(
+                    f"DELETE FROM {table} WHERE user_id IN (SELECT user_id FROM erased_users)"
+                )
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[PoolConnectionProxy]:

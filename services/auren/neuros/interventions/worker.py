@@ -28,7 +28,7 @@ from auren.neuros.interventions.decision import (
     decide,
     refused_at_once,
 )
-from auren.neuros.interventions.experience import Learn, experience
+from auren.neuros.interventions.experience import Learn, experience, offer
 from auren.neuros.interventions.outcomes import OPEN
 from auren.neuros.interventions.records import Intervention, intervention_id
 from auren.neuros.interventions.sockets import Sockets
@@ -110,6 +110,7 @@ class Worker:
             return "duplicate"
         self._outbox.wake()
         await self._sockets.tell(decision)
+        await self._remember(switch.user_id, [offer(decision)])
         return "offered"
 
     async def _decide(self, person: Person, switch: ModeSwitch, now: datetime) -> Intervention | Refusal | None:

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+EMBED_SECONDS: Final = 1.0
+"""How long a memory that is kept waits for its vector: without one it is kept all the same."""
+
 RECALL_SECONDS: Final = 1.0
 """How long each tier may take, and the embedder, which the cold tier waits for."""
 
@@ -202,11 +205,12 @@ class Memories:
         if not texts:
             return []
         try:
-            vectors = await self.embedder.embed(texts)
-        except UnavailableError as error:
+            async with asyncio.timeout(EMBED_SECONDS):
+                vectors = await self.embedder.embed(texts)
+        except (UnavailableError, TimeoutError) as error:
             if self._embedder is None:
                 raise
-            _log.warning("memories are kept without vectors for now", reason=error.reason)
+            _log.warning("memories are kept without vectors for now", reason=type(error).__name__)
             return [None] * len(texts)
         return [self.pack(vector) for vector in vectors]
 

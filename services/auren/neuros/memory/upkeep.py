@@ -40,6 +40,9 @@ TEXTS: Final = 200
 ERASED_DAYS: Final = 2
 """For so long those who were erased are erased again: a write that Chroma had not answered may come late."""
 
+EVER_DAYS: Final = 36_500
+"""At the first round of a process all are: they may have been erased while NEUROS was switched off."""
+
 NO_ID: Final = "00000000-0000-0000-0000-000000000000"
 
 _log = logger(__name__)
@@ -51,6 +54,7 @@ class Upkeep:
     def __init__(self, memories: Memories, metrics: Metrics) -> None:
         """The memories are the service's, and started before."""
         self._memories = memories
+        self._erased_days = EVER_DAYS
         self._size = metrics.gauge("memory_items", "Memories of everybody, where this replica counted last", ("tier",))
         self._task = Background("memory-upkeep", self._work)
 
@@ -69,18 +73,26 @@ class Upkeep:
             if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
                 return False
             await self._erase_again(connection)
-            await self._complete_vectors(connection)
+            await self._try_vectors(connection)
             await self._demote_all(connection)
             self._size.labels("warm").set(await warm.size(connection))
         self._size.labels("cold").set(await self._memories.cold.size())
         return True
 
     async def _erase_again(self, connection: PoolConnectionProxy) -> None:
-        for user_id in await warm.erased_lately(connection, ERASED_DAYS):
+        for user_id in await warm.erased_lately(connection, self._erased_days):
             async with warm.alone(connection, user_id, anybody=True):
                 await warm.erase(connection, user_id)
             await self._memories.hot.erase(user_id, datetime.now(UTC))
             await self._memories.cold.erase(user_id)
+        self._erased_days = ERASED_DAYS
+
+    async def _try_vectors(self, connection: PoolConnectionProxy) -> None:
+        """An embedder that is away must not keep what has vectors from moving."""
+        try:
+            await self._complete_vectors(connection)
+        except UnavailableError as error:
+            _log.warning("memories wait for their vectors", reason=error.reason)
 
     async def _complete_vectors(self, connection: PoolConnectionProxy) -> None:
         """Make the vectors of memories that were kept while the embedder was away, or was another one."""

@@ -142,7 +142,8 @@ class LanguageModel:
 
     @property
     def _keyless(self) -> bool:
-        return self._settings.llm_mode == "openai" and self._settings.llm_key is None
+        """OpenAI itself wants a key; a server at another address may not."""
+        return self._settings.llm_mode == "openai" and not self._settings.llm_base_url and not self._settings.llm_key
 
     async def _guarded(self, user_id: str, asked: Asked) -> AsyncGenerator[str | Finished]:
         """The reply behind breaker and budget."""
