@@ -1,8 +1,8 @@
 """``make bench-neuros``: what NEUROS adds to the model that it asks, reflex and greetings, a hundred who talk at once.
 
-One process of NEUROS with its default settings, on a real Kafka, database (which waits for its disk), Redis and Chroma;
-a double of the model in a process of its own; a hundred people with four weeks of days and nights and thirty memories
-each. All of it, and whoever measures, share this machine. Three parts, open loop:
+NEUROS with its default settings, one process unless told otherwise, on a real Kafka, database (which waits for its
+disk), Redis and Chroma; a double of the model in a process of its own; a hundred people with four weeks of days and
+nights and thirty memories each. All of it, and whoever measures, share this machine. Three parts, open loop:
 
 * overhead: messages that need the model, at a steady rate; halfway between two, the same call straight to the model;
 * rules: reflex and greetings at the same rate, one after the other;
@@ -19,7 +19,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,11 +53,12 @@ GENEROUS_TOKENS: Final = 1_000_000_000
 
 @dataclass(frozen=True)
 class Size:
-    """How long is measured, and how long the model thinks."""
+    """How long is measured, with how many processes of NEUROS, and how long the model thinks."""
 
     seconds: float
     crowd_seconds: float
     think_ms: float
+    replicas: int
 
 
 class Model:
@@ -97,11 +98,11 @@ class Model:
 
 
 class Processor:
-    """The processor time that a process takes within a `with` block."""
+    """The processor time that processes take within a `with` block."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, services: Sequence[Service]) -> None:
         """Not before the block."""
-        self._stat = Path(f"/proc/{service.server.pid}/stat")
+        self._stats = [Path(f"/proc/{service.server.pid}/stat") for service in services]
         self.seconds = 0.0
 
     def __enter__(self) -> Processor:
@@ -112,15 +113,15 @@ class Processor:
         self.seconds += self._used()
 
     def _used(self) -> float:
-        after_name = self._stat.read_text().rpartition(")")[2].split()
-        return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+        after_names = [stat.read_text().rpartition(")")[2].split() for stat in self._stats]
+        return sum(int(fields[11]) + int(fields[12]) for fields in after_names) / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
 class Bench:
     """All that is measured with."""
 
-    neuros: Service
+    neuros: Sequence[Service]
     model: Model
     crowd: Crowd
     client: aiohttp.ClientSession
@@ -144,10 +145,17 @@ async def run(size: Size) -> None:
         await acquainted.live_through(platform, them)
         memories = await acquainted.remember(platform, chroma, them)
         model = Model(servers, size.think_ms)
-        neuros = start(platform, chroma, model)
+        neuros = [start(platform, chroma, model) for _ in range(size.replicas)]
         async with _bench(platform, neuros, model, them) as bench:
             results = await parts(bench, size)
-    results |= {"people": PEOPLE, "memories": memories, "think_ms": size.think_ms, "mix": MIX, "measured": about}
+    results |= {
+        "replicas": size.replicas,
+        "people": PEOPLE,
+        "memories": memories,
+        "think_ms": size.think_ms,
+        "mix": MIX,
+        "measured": about,
+    }
     print()
     for name, value in results.items():
         print(f"{name:<32} {value}")
@@ -167,11 +175,12 @@ def start(platform: Platform, chroma: stores.Chroma, model: Model) -> Service:
 
 
 @asynccontextmanager
-async def _bench(platform: Platform, neuros: Service, model: Model, them: People) -> AsyncIterator[Bench]:
+async def _bench(platform: Platform, neuros: Sequence[Service], model: Model, them: People) -> AsyncIterator[Bench]:
     """aiohttp's client: httpx takes more of the processors that all share."""
     timeout, connections = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS), aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(neuros.url(""), timeout=timeout, connector=connections) as client:
-        yield Bench(neuros, model, Crowd(client, platform, them, MODEL), client)
+    urls = [service.url("") for service in neuros]
+    async with aiohttp.ClientSession(timeout=timeout, connector=connections) as client:
+        yield Bench(neuros, model, Crowd(client, urls, platform, them, MODEL), client)
 
 
 async def parts(bench: Bench, size: Size) -> Figures:
@@ -179,10 +188,15 @@ async def parts(bench: Bench, size: Size) -> Figures:
     say("everybody once, which does not count")
     warm = await bench.crowd.talk(bench.crowd.mixed, 2 * PER_SECOND, PEOPLE / (2 * PER_SECOND))
     _complain("warming up", warm)
-    overhead = await overhead_figures(bench, size.seconds)
-    rules = await rules_figures(bench, size.seconds)
-    crowd = await crowd_figures(bench, size.crowd_seconds)
-    return overhead | rules | crowd
+    results = _said(await overhead_figures(bench, size.seconds))
+    results |= _said(await rules_figures(bench, size.seconds))
+    return results | _said(await crowd_figures(bench, size.crowd_seconds))
+
+
+def _said(found: Figures) -> Figures:
+    """Figures of a part, told at once: the next part may take long."""
+    print("  " + ", ".join(f"{name} {value}" for name, value in found.items()), flush=True)
+    return found
 
 
 async def overhead_figures(bench: Bench, seconds: float) -> Figures:
@@ -244,8 +258,8 @@ async def crowd_figures(bench: Bench, seconds: float) -> Figures:
         "sent_late_max_ms": milliseconds(talked.late, 1.0),
         "cpu_ms_per_reply": round(1000 * processor.seconds / talked.sent.total(), 1),
         "processors_used": round(processor.seconds / took, 2),
-        "rss_mib": round(peak_mib(bench.neuros), 1),
-        "load_after": round(os.getloadavg()[0], 1),
+        "rss_mib": round(max(peak_mib(service) for service in bench.neuros), 1),
+        "load_meanwhile": round(os.getloadavg()[0], 1),
     }
 
 
@@ -270,8 +284,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60, help="of messages that need the model; reflex; greetings")
     parser.add_argument("--crowd-seconds", type=float, default=300, help="of everybody at once")
     parser.add_argument("--think-ms", type=float, default=200, help="that the model takes before its first word")
+    parser.add_argument("--replicas", type=int, default=1, help="processes of NEUROS")
     given = parser.parse_args()
-    uvloop.run(run(Size(given.seconds, given.crowd_seconds, given.think_ms)))
+    uvloop.run(run(Size(given.seconds, given.crowd_seconds, given.think_ms, given.replicas)))
 
 
 if __name__ == "__main__":

@@ -68,9 +68,12 @@ class Message(NamedTuple):
 class Crowd:
     """Everybody who talks, each in a session of their own."""
 
-    def __init__(self, client: aiohttp.ClientSession, platform: Platform, them: People, model: str) -> None:
-        """`client` has NEUROS' address as its base; `model` signs the replies of the model."""
+    def __init__(
+        self, client: aiohttp.ClientSession, urls: Sequence[str], platform: Platform, them: People, model: str
+    ) -> None:
+        """`urls` are of NEUROS' replicas, which people share evenly; `model` signs the replies of the model."""
         self.them = them
+        self._url = {user: urls[number % len(urls)] + ANALYZE for number, user in enumerate(them.all)}
         self._client = client
         self._model = model
         self._headers = {user: platform.bearer(user, SCOPE, ttl_seconds=7200) for user in them.all}
@@ -110,9 +113,10 @@ class Crowd:
         """One message and its reply, counted in `talked`."""
         talked.sent[message.kind] += 1
         talked.late.append(time.perf_counter() - due)
+        url, headers = self._url[message.user], self._headers[message.user]
         question = {"message": message.text, "session_id": "bench"}
         try:
-            async with self._client.post(ANALYZE, json=question, headers=self._headers[message.user]) as answer:
+            async with self._client.post(url, json=question, headers=headers) as answer:
                 reply = await answer.json()
         except (aiohttp.ClientError, TimeoutError) as error:
             talked.errors[f"{message.kind}: {type(error).__name__}"] += 1
