@@ -1,5 +1,6 @@
 """`python -m auren.neuros`: NEUROS. `python -m auren.neuros chat`: talk with one that runs."""
 
+import os
 import sys
 
 from auren.health import Health
@@ -27,5 +28,7 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["chat"]:
         from auren.neuros.chat import main as chat
 
-        sys.exit(chat(sys.argv[2:]))
+        code = chat(sys.argv[2:])
+        sys.stdout.flush()
+        os._exit(code)  # a thread may still wait for a line, and Python would wait for it
     main()

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 ASK_SECONDS: Final = 2.0
 """How long a reply waits to know whether its person was erased."""
 
+MOST_TURNS: Final = 100
+"""Replies that are being made at once. More would all come too late; who is refused at once may try again."""
+
 ErasedUsers = Callable[[Sequence[str]], Awaitable[Mapping[str, datetime]]]
 """When users were erased, for those of the given ones who were. Raises UnavailableError."""
 
@@ -79,6 +82,7 @@ class Agent:
         self._graph: Graph | None = None
         self._forgetful: Graph | None = None
         self._run: Run | None = None
+        self._turns = 0
         self._replies = metrics.counter("replies", "Replies by who wrote them and in which mode", ("by", "mode"))
         self._left_out = metrics.counter("sentences_left_out", "Sentences that may not be said, by why", ("kind",))
         self._seconds = metrics.histogram("reply_seconds", "From a message to its whole reply", ("by",))
@@ -130,12 +134,18 @@ class Agent:
             yield found.text
             yield self._answered(turn, {}, began)
             return
-        async with aclosing(self._reply(turn)) as steps:  # type: ignore[type-var]
-            async for step in steps:
-                if isinstance(step, Turn | str):
-                    yield step
-                else:
-                    yield self._answered(step.turn, step.timings, began)
+        if self._turns >= MOST_TURNS:
+            raise UnavailableError("agent", "too many replies are being made")
+        self._turns += 1
+        try:
+            async with aclosing(self._reply(turn)) as steps:  # type: ignore[type-var]
+                async for step in steps:
+                    if isinstance(step, Turn | str):
+                        yield step
+                    else:
+                        yield self._answered(step.turn, step.timings, began)
+        finally:
+            self._turns -= 1
 
     async def forget(self, user_id: str) -> int:
         """Erase all sessions of a user; how many there were. Raises UnavailableError."""

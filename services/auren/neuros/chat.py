@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -74,8 +76,8 @@ async def _talk(url: str, token: str) -> None:
         answered.set()
         hearing = asyncio.create_task(_hear(socket, answered, _write))
         try:
-            async for line in _lines(answered):
-                if line.strip().lower() in QUIT or hearing.done():
+            async for line in _lines(answered, hearing):
+                if line.strip().lower() in QUIT:
                     break
                 if line.strip():
                     answered.clear()
@@ -88,15 +90,36 @@ async def _talk(url: str, token: str) -> None:
             raise error
 
 
-async def _lines(ready: asyncio.Event) -> AsyncIterator[str]:
-    """What the person types; a prompt stands there once NEUROS has answered."""
+async def _lines(ready: asyncio.Event, hearing: asyncio.Task[None]) -> AsyncIterator[str]:
+    """What the person types, until they or NEUROS end it; a prompt stands there once NEUROS has answered."""
     while True:
         await ready.wait()
-        _write("\nyou: ")
-        line = await asyncio.to_thread(sys.stdin.readline)
-        if not line:
+        if hearing.done():
             return
-        yield line
+        _write("\nyou: ")
+        typed = _typed()
+        await asyncio.wait({typed, hearing}, return_when=asyncio.FIRST_COMPLETED)
+        if not typed.done() or not typed.result():
+            return
+        yield typed.result()
+
+
+def _typed() -> asyncio.Future[str]:
+    """The next line. Its thread dies with the process, which must not wait for a key: see `__main__`."""
+    loop = asyncio.get_running_loop()
+    line: asyncio.Future[str] = loop.create_future()
+
+    def tell(text: str) -> None:
+        if not line.done():
+            line.set_result(text)
+
+    def read() -> None:
+        text = sys.stdin.readline()
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(tell, text)
+
+    threading.Thread(target=read, name="terminal", daemon=True).start()
+    return line
 
 
 async def _hear(socket: ClientConnection, answered: asyncio.Event, write: Write) -> None:

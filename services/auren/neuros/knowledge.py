@@ -179,6 +179,10 @@ class Known:
         self._forget_old()
         return found
 
+    def forget(self, user_id: str) -> None:
+        """Keep nothing of a person between messages."""
+        self._kept.pop(user_id, None)
+
     async def _read(self, connection: PoolConnectionProxy, user_id: str, now: datetime) -> Knowledge:
         person = await connection.fetchrow(_PERSON, user_id)
         if person is None:

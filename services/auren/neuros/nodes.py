@@ -104,7 +104,7 @@ class Nodes:
             turn,
             latest=latest[0],
             knowledge=knowledge[0],
-            memories=memories.memories if memories is not None else (),
+            memories=(*memories.memories, *memories.recent) if memories is not None else (),
             troubles=(*turn.troubles, *troubles, *(memories.troubles if memories is not None else ())),
         )
 

@@ -37,16 +37,17 @@ def build(settings: NeurosSettings, health: Health, metrics: Metrics) -> FastAPI
     hot = HotValues(settings)
     memories = Memories(settings, database, metrics)
     model = models.from_settings(settings, settings, metrics)
-    protocols, thresholds = settings.protocols(), overridden(settings.modes)
+    texts, thresholds = settings.texts(), overridden(settings.modes)
+    protocols, known = texts.protocols, Known(database)
     resources = Resources(
         latest=LatestValues(hot, database).of,
-        knowledge=Known(database).of,
+        knowledge=known.of,
         recall=memories.recall,
         keep=memories.keep,
         model=model,
         thresholds=thresholds,
         protocols=protocols,
-        personality=settings.personality(),
+        personality=texts.personality,
     )
     audit = Audit(database, SERVICE, metrics)
     agent = Agent(
@@ -57,6 +58,7 @@ def build(settings: NeurosSettings, health: Health, metrics: Metrics) -> FastAPI
     health.add("redis", hot.check)
     health.add("chroma", memories.check)
     health.add("agent", agent.check)
+    health.add("texts", texts.check)
     health.add("auth", verifier.check)
     health.add("revoked-tokens", revocations.check)
     health.fact("model", lambda: model.fact if model is not None else "rules")
@@ -67,7 +69,7 @@ def build(settings: NeurosSettings, health: Health, metrics: Metrics) -> FastAPI
     parts += [*offering.parts, Upkeep(memories, metrics), Pruning(settings, agent, offering.store, metrics)]
     app = create_app(SERVICE, settings, health, metrics, parts)
     sockets = metrics.gauge("chat_sockets", "Open sockets of this replica")
-    everything = Everything(agent, memories, offering.store)
+    everything = Everything(agent, memories, offering.store, known)
     app.include_router(
         router(verifier, agent, everything, offering.sockets, sockets, settings.cors_origins, thresholds, protocols)
     )

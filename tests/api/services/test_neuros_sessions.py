@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from auren.neuros.agent import Agent
+from auren.neuros.interventions.store import Store
 from auren.neuros.pruning import Pruning
 from auren.neuros.sessions import open_pool
 from auren.neuros.settings import NeurosSettings
@@ -236,6 +237,12 @@ async def test_who_leaves_within_a_turn_finds_the_session_as_it_was(
     assert model.received[-1].history == [("user", "One?"), ("assistant", FIRST)]
 
 
+class _NoOffers:
+    """In place of the interventions' store."""
+
+    async def prune(self, _days: int) -> None: ...
+
+
 class _OnlySessions:
     """What pruning needs of an agent: the sessions' connections."""
 
@@ -276,7 +283,7 @@ async def test_pruning_forgets_old_sessions_and_leaves_the_others_readable(
     pool: Any = open_pool(settings, "tests")
     await pool.open()
     try:
-        pruning = Pruning(settings, cast(Agent, _OnlySessions(pool)), Metrics("neuros"))
+        pruning = Pruning(settings, cast(Agent, _OnlySessions(pool)), cast(Store, _NoOffers()), Metrics("neuros"))
         assert await pruning.once() >= 2
         assert await pruning.once() == 0
     finally:

@@ -224,7 +224,7 @@ class Everything:
 
     async def of(self, _user: str) -> MemoryOut:
         STORES._require()
-        return MemoryOut(sessions={"s": {}}, memories=[], interventions=[])
+        return MemoryOut(sessions={"s": {}}, memories=[], interventions=[], preferences=None)
 
     async def erase(self, _user: str) -> ForgottenOut:
         STORES._require()

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from auren.health import UnhealthyError
 from auren.modes import Mode
 from auren.neuros import personality, protocols
 from auren.neuros.documents import LARGEST_BYTES, DocumentError
-from auren.neuros.guard.settings import VoiceSettings
+from auren.neuros.guard.settings import Texts, VoiceSettings
 from auren.neuros.personality import PERSONALITY
 from auren.neuros.protocols import PROTOCOLS, suited
 from auren.settings import load
@@ -102,25 +103,31 @@ def test_a_mode_without_a_tone_is_told() -> None:
         personality.parse("\n".join(line for line in OURS.splitlines() if not line.startswith("  hypothesis:")))
 
 
-def test_the_settings_take_the_files_and_a_wrong_one_stops_the_start(
+async def test_the_settings_take_the_files_and_a_wrong_one_leaves_ours_and_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert VoiceSettings().protocols() is PROTOCOLS
-    assert VoiceSettings().personality() is PERSONALITY
+    assert VoiceSettings().texts() == Texts(PROTOCOLS, PERSONALITY)
     path = tmp_path / "protocols.yaml"
     path.write_text(PROTOCOL)
     voice = tmp_path / "personality.yaml"
     voice.write_text(OURS.replace("crush it", "crush them"))
     monkeypatch.setenv("AUREN_PROTOCOLS_FILE", str(path))
     monkeypatch.setenv("AUREN_PERSONALITY_FILE", str(voice))
-    assert list(load(VoiceSettings).protocols()) == ["walk"]
-    assert "crush them" in load(VoiceSettings).personality().avoid
+    texts = load(VoiceSettings).texts()
+    assert list(texts.protocols) == ["walk"]
+    assert "crush them" in texts.personality.avoid
+    await texts.check()
     path.write_text(PROTOCOL.replace("Go out.", "Take a pill."))
-    with pytest.raises(SystemExit, match=r"AUREN_PROTOCOLS_FILE: .*protocols\.yaml line 2, walk: .*may not be said"):
-        load(VoiceSettings)
+    texts = load(VoiceSettings).texts()
+    assert texts.protocols is PROTOCOLS
+    assert "crush them" in texts.personality.avoid
+    with pytest.raises(
+        UnhealthyError, match=r"AUREN_PROTOCOLS_FILE: .*protocols\.yaml line 2, walk: .*may not be said"
+    ):
+        await texts.check()
     path.unlink()
-    with pytest.raises(SystemExit, match=r"AUREN_PROTOCOLS_FILE: .*cannot be read"):
-        load(VoiceSettings)
+    with pytest.raises(UnhealthyError, match=r"AUREN_PROTOCOLS_FILE: .*cannot be read"):
+        await load(VoiceSettings).texts().check()
 
 
 def test_a_huge_file_and_a_binary_one_are_refused(tmp_path: Path) -> None:

@@ -13,13 +13,14 @@ from auren.http import Caller
 from auren.link import UnavailableError
 from auren.neuros.agent import Agent
 from auren.neuros.api.asking import SessionId
-from auren.neuros.interventions.api import InterventionOut
+from auren.neuros.interventions.api import InterventionOut, PreferencesModel, told
 from auren.neuros.interventions.api import shown as offered
 from auren.neuros.interventions.store import Store
+from auren.neuros.knowledge import Known
 from auren.neuros.memory import Memories, Memory
 
-MOST_OFFERED: Final = 1_000
-"""Interventions that are shown: some months of the largest daily cap."""
+MOST_OFFERED: Final = 20_000
+"""Interventions that are shown: a year, after which they are forgotten, of the largest daily cap."""
 
 
 class MemoryItemOut(BaseModel):
@@ -42,11 +43,12 @@ class SessionOut(BaseModel):
 
 
 class MemoryOut(BaseModel):
-    """All of it: sessions by their ids, memories, and interventions with what came of them."""
+    """All of it: sessions by their ids, memories, interventions with what came of them, and what the person wants."""
 
     sessions: dict[str, dict[str, Any]]
     memories: list[MemoryItemOut]
     interventions: list[InterventionOut]
+    preferences: PreferencesModel | None = Field(description="null for somebody who has said nothing")
 
 
 class ForgottenOut(BaseModel):
@@ -60,22 +62,26 @@ class ForgottenOut(BaseModel):
 class Everything:
     """All stores that hold something of people."""
 
-    def __init__(self, agent: Agent, memories: Memories, interventions: Store) -> None:
+    def __init__(self, agent: Agent, memories: Memories, interventions: Store, known: Known) -> None:
         """All are the service's."""
+        self._known = known
         self._agent = agent
         self._memories = memories
         self._interventions = interventions
 
     async def of(self, user_id: str) -> MemoryOut:
         """What is kept of a user. Raises UnavailableError."""
+        wanted = await self._interventions.preferences(user_id)
         return MemoryOut(
             sessions=await self._agent.sessions(user_id),
             memories=[shown(memory) for memory in await self._memories.of(user_id)],
             interventions=[offered(kept) for kept in await self._interventions.newest(user_id, None, MOST_OFFERED)],
+            preferences=told(wanted) if wanted is not None else None,
         )
 
     async def erase(self, user_id: str) -> ForgottenOut:
         """Erase it, for good. Raises UnavailableError once every store that can be reached is empty."""
+        self._known.forget(user_id)
         troubles: list[UnavailableError] = []
         found: dict[str, Any] = {}
         stores: tuple[tuple[str, Callable[[str], Awaitable[Any]]], ...] = (
