@@ -14,7 +14,7 @@ from auren.link import RETRY_AFTER_SECONDS, UnavailableError, describe
 
 TIMEOUT_SECONDS: Final = 10.0
 REPLY_SECONDS: Final = 330.0
-"""A reply takes as long as NEUROS gives its language model (spec.neuros.llm.timeoutSeconds, at most 300), and a little."""
+"""As long as NEUROS may give its language model (spec.neuros.llm.timeoutSeconds, at most 300), and a little."""
 
 STORES_SECONDS: Final = 120.0
 """To look into each store of NEUROS, or to empty them."""

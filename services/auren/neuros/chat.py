@@ -98,7 +98,8 @@ async def _lines(ready: asyncio.Event, hearing: asyncio.Task[None]) -> AsyncIter
             return
         _write("\nyou: ")
         typed = _typed()
-        await asyncio.wait({typed, hearing}, return_when=asyncio.FIRST_COMPLETED)
+        waiting: list[asyncio.Future[Any]] = [typed, hearing]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if not typed.done() or not typed.result():
             return
         yield typed.result()

@@ -37,8 +37,8 @@ class Texts:
 class VoiceSettings(Settings):
     """Files in place of protocols.yaml and personality.yaml.
 
-    A wrong one does not keep NEUROS from starting: files of a ConfigMap change under pods that run, and the next restart
-    of any of them must not be its end.
+    A wrong one does not keep NEUROS from starting: files of a ConfigMap change under pods that run, and the next
+    restart of any of them must not be its end.
     """
 
     protocols_file: Path | None = None
