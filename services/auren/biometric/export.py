@@ -104,7 +104,9 @@ class Export:
     async def _sessions(self, archive: _Archive, user_id: str, authorization: str) -> bytes:
         """What NEUROS keeps, or a note that it could not be asked."""
         if self._neuros is None:
-            return archive.text("neuros.txt", "NEUROS is switched off; what it kept while it was on is not part of this.\n")
+            return archive.text(
+                "neuros.txt", "NEUROS is switched off; what it kept while it was on is not part of this.\n"
+            )
         try:
             return archive.text("neuros.json", (await self._neuros.sessions(user_id, authorization)).decode())
         except UnavailableError as error:

@@ -185,9 +185,7 @@ class Store:
         async with self._connection() as connection:
             await connection.execute(_OLD, days)
             for table in _TABLES:
-                await connection.execute(
-                    f"DELETE FROM {table} WHERE user_id IN (SELECT user_id FROM erased_users)"
-                )
+                await connection.execute(f"DELETE FROM {table} WHERE user_id IN (SELECT user_id FROM erased_users)")
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[PoolConnectionProxy]:
