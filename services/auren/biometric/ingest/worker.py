@@ -35,7 +35,7 @@ MOST_STALE_USERS: Final = 100_000
 MOST_BYTES: Final = 2 * 1024 * 1024
 """Records of one transaction together, as JSON; their rows take some fifteen times that in memory."""
 
-PARTITIONS_AT_ONCE: Final = 2
+PARTITIONS_AT_ONCE: Final = 3
 """Transactions beside each other. Each takes a connection, and the pool serves readers too."""
 
 PERMANENT: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError, OverflowError)
