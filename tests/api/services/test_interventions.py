@@ -409,7 +409,10 @@ async def test_what_followed_an_exercise_that_was_done_is_remembered(platform: P
     await publish(platform, [event(user, [70], start=over, document="d1")])
     await consumed(platform, EVENTS)
     learnt = neuros.get("/learnt", platform.bearer(user, CHAT)).json()
-    assert learnt == [f"After the exercise {shown['title']}, the heart rate was better than before."]
+    assert learnt == [
+        f"The exercise {shown['title']} was offered, because {shown['reason']}.",
+        f"After the exercise {shown['title']}, the heart rate was better than before.",
+    ]
 
 
 async def test_nothing_of_somebody_erased_is_kept_or_made(platform: Platform, neuros: Service) -> None:
