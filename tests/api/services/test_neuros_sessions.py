@@ -172,7 +172,7 @@ async def test_a_person_can_make_neuros_forget_them(platform: Platform, neuros: 
     assert removed["memories"]["warm"] == 1
     assert removed["interventions"]["interventions"] == 1
     assert await kept(platform, user) == {}
-    empty: dict[str, Any] = {"sessions": {}, "memories": [], "interventions": []}
+    empty: dict[str, Any] = {"sessions": {}, "memories": [], "interventions": [], "preferences": None}
     assert neuros.get("/memory", platform.bearer(user, CHAT)).json() == empty
     await ask(platform, neuros, user, "When should I sleep?", session_id="s1")
     assert NIGHTS not in model.received[-1].data
