@@ -12,7 +12,10 @@ USER = "person-of-the-kind-tier"
 CHECKS = {
     ("biometric-bridge", 8889): {"kafka", "database", "authentication", "revoked-tokens", "breakers"},
     ("biometric-production", 8888): {"kafka", "dead-letters", "database", "redis", "auth", "revoked-tokens"},
-    ("neuros-advanced", 8000): {"database", "redis", "chroma", "agent", "auth", "revoked-tokens"},
+    ("neuros-advanced", 8000): {
+        *{"database", "redis", "chroma", "agent", "auth", "revoked-tokens"},
+        *{"kafka", "kafka-producer", "texts"},
+    },
 }
 """What each service's deep health looks into, by service and port."""
 
