@@ -62,7 +62,7 @@ class Erasure:
     """Erases people from every store that there is."""
 
     def __init__(self, database: Database, hot: HotValues, neuros: Neuros | None) -> None:
-        """All are owned by the service; without NEUROS there is nothing of it to erase."""
+        """All are owned by the service. Without NEUROS its stores stay: it erases them itself when it is back."""
         self._database = database
         self._hot = hot
         self._neuros = neuros

@@ -36,7 +36,8 @@ MOST_BYTES: Final = 2 * 1024 * 1024
 """Records of one transaction together, as JSON; their rows take some fifteen times that in memory."""
 
 PARTITIONS_AT_ONCE: Final = 3
-"""Transactions beside each other. Each takes a connection, and the pool serves readers too."""
+"""Transactions beside each other: while two wait for the database, one is computed. Each takes a connection, and while
+the ingest catches up readers share the one that is left of four."""
 
 PERMANENT: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError, OverflowError)
 """What a value does that no column can hold, as the server or asyncpg's encoders say it."""
